@@ -1,0 +1,60 @@
+# Everything that the project offers from the command line: `make help` lists it.
+#
+# Needs python3 (3.10 to 3.13, with its venv module) and make. The rest is installed into .venv by
+# the first target that needs it.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python
+
+DEMO_OUTPUT := demo_output
+DEMO_FLAGS ?=
+BENCH_FLAGS ?=
+PYTEST_FLAGS ?=
+
+# Every script in benchmarks/ whose name has no leading underscore, as a module name.
+BENCHMARKS ?= $(patsubst benchmarks/%.py,benchmarks.%,\
+  $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint bench clean
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+# The stamp keeps a later call from asking pip again; it is out of date when the dependencies, their
+# pins or the version change. A .venv that was made by hand is used as it is, and one whose creation
+# was cut off before it had pip is completed.
+$(STAMP): setup.py constraints.txt tfp_ar/version.py
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check -e '.[examples,test]' -c constraints.txt
+	@touch $@
+
+demo: $(STAMP)  ## Train the demo model and draw its pictures (DEMO_FLAGS="--flag=value ...").
+	$(RUN) -m examples.train_wavenet_flow --output_dir=$(DEMO_OUTPUT) $(DEMO_FLAGS)
+	@echo "The pictures are in $(DEMO_OUTPUT)/"
+
+# Two workers: each loads its own TensorFlow, so more would cost memory sooner than they save time.
+test: $(STAMP)  ## Run the tests, but for the slow ones (PYTEST_FLAGS="...").
+	$(RUN) -m pytest -n 2 -m "not slow" $(PYTEST_FLAGS)
+
+test-all: $(STAMP)  ## Run all tests.
+	$(RUN) -m pytest -n 2 $(PYTEST_FLAGS)
+
+lint: $(STAMP)  ## Check the code's style with ruff.
+	$(RUN) -m ruff check .
+
+# One after the other, so that they do not disturb each other's timings.
+bench: $(STAMP)  ## Run the benchmarks (BENCHMARKS=benchmarks.NAME for one, BENCH_FLAGS="...").
+	@test -n "$(strip $(BENCHMARKS))" || { echo "There is no script in benchmarks/." >&2; exit 1; }
+	@set -e; for name in $(BENCHMARKS); do \
+	  echo "$(RUN) -m $$name $(BENCH_FLAGS)"; \
+	  $(RUN) -m $$name $(BENCH_FLAGS); \
+	done
+
+# .venv stays: it is a large download. Remove it by hand to start anew.
+clean:  ## Remove what was generated, but for .venv.
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache $(DEMO_OUTPUT)
+	find . -path './$(VENV)' -prune -o -path ./.git -prune -o \
+	  -type d -name __pycache__ -prune -exec rm -rf {} +

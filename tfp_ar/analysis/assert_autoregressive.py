@@ -1,0 +1,116 @@
+"""Checks a network's promise about its order."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_ar.analysis.random_weights import random_weights
+from tfp_ar.internal import checks
+from tfp_ar.networks.layer_network import as_network
+
+_ROWS_TIMES_VARIABLES = 1 << 16  # bounds the memory of one batch of gradients
+
+
+def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> None:
+    """Raises unless the parameters of each variable depend only on variables before it.
+
+    For several draws of random weights (all of them, those that start at zero included: a leak may
+    hide behind a zero) and random x, asked are both the gradient of each variable's parameters by each
+    input, and whether the parameters stay the same if that variable and all later ones change: the
+    gradient sees the smallest dependence, the change also one that has no gradient (rounding, signs,
+    `stop_gradient`). What any draw shows counts: with ReLUs, a single draw sees only part. The weights
+    are put back exactly, on failure too.
+
+    Args:
+      network: an AutoregressiveNetwork, or any Keras layer that ARFlowBijector takes.
+      num_draws: number of draws of weights. Default 8.
+      seed: seed of the draws. Default 0.
+      event_shape: the shape of one x, for a layer that does not know it. Default None.
+
+    Raises:
+      AssertionError: naming an output and an input that it must not see.
+      TypeError, ValueError: if `network` is no network or `num_draws` not positive.
+
+    Cost: num_draws gradients of the parallel pass at batch size `network.event_size`.
+
+    >>> assert_autoregressive(tfp_ar.networks.WaveNet(event_shape=[6, 2], residual_channels=4))
+    """
+    checks.positive_int("num_draws", num_draws)
+    network = as_network(network, event_shape)
+    rank = np.empty(network.event_size, np.int64)
+    rank[network.order] = np.arange(network.event_size)
+    for draw in range(num_draws):
+        with random_weights(network, (seed, draw)):
+            generator = np.random.default_rng((seed, draw, 1))
+            leaks = _seen(network, generator) & (rank[np.newaxis] >= rank[:, np.newaxis])
+            if leaks.any():
+                output, leaked = np.argwhere(leaks)[0]
+                _fail(network, output, f"on variable {_place(network, leaked)}")
+            output = _moved_by_the_future(network, generator, rank)
+            if output is not None:
+                _fail(network, output, "on itself or a later variable, without a gradient")
+
+
+def _fail(network, output, rest):
+    raise AssertionError(
+        f"{network.name} is not autoregressive: the parameters of variable {_place(network, output)} "
+        f"depend {rest}, which is not before it in the network's order."
+    )
+
+
+def _place(network, index) -> str:
+    """The index of a variable within an event, as one writes it."""
+    return str([int(i) for i in np.unravel_index(index, network.event_shape)])
+
+
+def _draw(network, generator, *batch):
+    def normal(shape):
+        return tf.constant(generator.normal(size=shape), network.variable_dtype)
+
+    return normal([*batch, *network.event_shape]), network.example_conditioning(batch, normal)
+
+
+def _seen(network, generator) -> np.ndarray:
+    """Which inputs each variable's parameters have a gradient by: bool [outputs, inputs]."""
+    size = network.event_size
+    x, condition = _draw(network, generator, 1)
+    # Weights of a sum over the parameters of a variable, lest two of them cancel.
+    mix = tf.constant(generator.normal(size=[network.num_params]), network.variable_dtype)
+    rows = max(_ROWS_TIMES_VARIABLES // size, 1)
+    seen = []
+    for start in range(0, size, rows):
+        outputs = tf.range(start, min(start + rows, size))
+        copies = tf.repeat(x, len(outputs), axis=0)  # one row an output: gradients do not mix
+        with tf.GradientTape() as tape:
+            tape.watch(copies)
+            params = tf.reshape(network(copies, condition), [len(outputs), size, network.num_params])
+            chosen = tf.linalg.matvec(tf.gather(params, outputs, axis=1, batch_dims=1), mix)
+        gradient = tape.gradient(chosen, copies, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # A NaN is no zero: it counts as seen.
+        seen.append(tf.reshape(gradient, [len(outputs), size]).numpy() != 0)
+    return np.concatenate(seen)
+
+
+def _moved_by_the_future(network, generator, rank):
+    """A variable whose parameters change when it and all after it change, or None."""
+    size = network.event_size
+    (x, condition), (other, _) = _draw(network, generator, 1), _draw(network, generator, 1)
+    x, other = (np.reshape(v.numpy(), [1, size]) for v in (x, other))
+    rows = max(_ROWS_TIMES_VARIABLES // size, 1)
+    scale = None
+    for start in range(0, size, rows):
+        outputs = np.arange(start, min(start + rows, size))
+        changed = np.where(rank[np.newaxis] >= rank[outputs, np.newaxis], other, x)
+        both = [np.broadcast_to(x, changed.shape), changed]
+        before, after = (
+            np.reshape(
+                network(np.reshape(v, [-1, *network.event_shape]), condition).numpy(),
+                [len(outputs), size, network.num_params],
+            )[np.arange(len(outputs)), outputs]
+            for v in both
+        )
+        scale = np.max(np.abs(before)) if scale is None else scale
+        # Rounding may depend on the neighbours in some convolutions; a dependence is far larger.
+        moved = np.abs(after - before).max(axis=-1) > 1e-4 * scale
+        if moved.any() or not np.isfinite(after).all():
+            return outputs[np.argmax(moved)]
+    return None

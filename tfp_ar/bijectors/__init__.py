@@ -1,0 +1,8 @@
+"""Bijectors that consume autoregressive networks, and what stacks and conditions them."""
+
+from tfp_ar.bijectors.affine import Affine
+from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
+from tfp_ar.bijectors.bind import bind
+from tfp_ar.bijectors.chain import Chain
+
+__all__ = ["ARFlowBijector", "Affine", "Chain", "bind"]

@@ -1,0 +1,273 @@
+"""The autoregressive flow as a TFP bijector."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_ar.bijectors.affine import Affine
+from tfp_ar.bijectors.batch_runner import BatchRunner
+from tfp_ar.bijectors.flow_cache import FlowCache
+from tfp_ar.bijectors.sampling import CACHED, SAMPLING, Sampler
+from tfp_ar.bijectors.transformer_check import check_transformer
+from tfp_ar.internal import batching, checks
+from tfp_ar.internal.program import Program
+from tfp_ar.internal.variables import StableTensors
+from tfp_ar.networks.conditioning import static_shape
+from tfp_ar.networks.layer_network import as_network
+
+tfb = tfp.bijectors
+
+
+class ARFlowBijector(tfb.Bijector):
+    """Autoregressive flow: each variable transformed given the variables before it.
+
+        forward (sampling):  x[i] = t(u[i]; params[i](x[j] for all j before i))
+        inverse (density):   u[i] = t^-1(x[i]; params[i](...)), all i at once
+
+    with t the affine map mu + exp(alpha) u by default. The Jacobian dx/du is triangular in the
+    network's order, so that log|det| = sum_i log t'(u[i]): for the affine map, sum_i alpha[i].
+    With standard normal u the law of x is prod_i N(x[i]; mu[i], exp(alpha[i])^2).
+
+    `tfb.Invert(ARFlowBijector(network))` is the inverse autoregressive flow, fast to sample.
+
+    Args:
+      network: an AutoregressiveNetwork, or any Keras layer that maps [B, *event_shape] to
+        [B, *event_shape, num_params] (then `event_shape` may be needed, and it is on you that the
+        layer is autoregressive: `assert_autoregressive` tells). Built here if it is not.
+      bijector_fn: function params [..., num_params] -> a scalar (elementwise) tfb.Bijector over
+        [...], increasing or decreasing in u. Default: `Affine(log_scale_bound)`.
+      log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from 1/1100
+        to 1100; see `Affine`.
+      sampling: 'cached', the network's own `generate`; or 'reference', one parallel pass for each
+        variable, to compare with. Default 'cached'.
+      jit_compile: whether XLA compiles the sequential pass, and the parallel one when called eagerly.
+        Default True.
+      conditional_input: what the flow is conditioned on, [*batch, *conditional_shape], if that is
+        fixed; otherwise pass `conditional_input` to the methods (in a TransformedDistribution by
+        `bijector_kwargs`). `bind` sets this in a whole stack. Its leading shape is the bijector's
+        batch shape.
+      event_shape: the shape of one x, for a layer that does not know it itself. Default None.
+      validate_args: whether to check at run time that inputs are finite. Default False.
+      name: name for the ops. Default 'ar_flow'.
+
+    The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the network
+    in the inverse pass and its log-det; sampling is without). In TFP's hash of a bijector the state of
+    the weights takes part, so that no cache (`tfb.Chain`'s, say) answers for other weights: do not use
+    one as a dictionary key across weight updates.
+
+    Cost: inverse, either log-det, or both together: one parallel pass. forward: one sequential pass
+    (for cached networks, the arithmetic of one parallel pass), and one parallel pass more for its
+    log-det; XLA compiles it once for each padded batch size. A gradient through forward: a few
+    parallel passes.
+
+    Raises:
+      TypeError, ValueError: if an argument is of the wrong kind, `network` cannot be built, or
+        `bijector_fn` does not take `network.num_params` parameters.
+      RuntimeError: if Keras runs on another backend than TensorFlow.
+
+    References:
+      D. P. Kingma et al., Improving variational inference with inverse autoregressive flow,
+        arXiv:1606.04934, 2016.
+      G. Papamakarios et al., Masked autoregressive flow for density estimation, arXiv:1705.07057, 2017.
+
+    >>> network = tfp_ar.networks.WaveNet(event_shape=[8], residual_channels=4)
+    >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [8])
+    >>> flow = tfd.TransformedDistribution(base, ARFlowBijector(network))
+    >>> x = flow.sample(3, seed=[1, 2])
+    >>> flow.log_prob(x).shape
+    TensorShape([3])
+    """
+
+    def __init__(
+        self,
+        network,
+        bijector_fn=None,
+        log_scale_bound=7.0,
+        sampling=CACHED,
+        jit_compile=True,
+        conditional_input=None,
+        event_shape=None,
+        validate_args=False,
+        name="ar_flow",
+    ):
+        parameters = dict(locals())
+        checks.require_tensorflow_backend("ARFlowBijector")
+        network = as_network(network, event_shape)
+        checks.one_of("sampling", sampling, SAMPLING)
+        transformer = Affine(log_scale_bound) if bijector_fn is None else bijector_fn
+        check_transformer(transformer, network)
+        with tf.name_scope(name) as name:
+            super().__init__(
+                forward_min_event_ndims=len(network.event_shape),
+                dtype=tf.as_dtype(network.variable_dtype),
+                validate_args=validate_args,
+                parameters=parameters,
+                name=name,
+            )
+        self._network = network
+        self._transformer = transformer
+        self._stable = StableTensors(self.dtype)
+        self._conditional_input = conditional_input
+        if conditional_input is not None:
+            network.conditioning.split(conditional_input)
+        program = Program.of(network)
+        self._variables = program.variables  # what tf.Module sees of the network
+        self._change_counter = program.change_counter
+        self._runner = BatchRunner(network, jit_compile)
+        self._sampler = Sampler(network, transformer, sampling, jit_compile)
+        self._cache = FlowCache(self)
+
+    @property
+    def network(self) -> keras.Layer:
+        """The autoregressive network."""
+        return self._network
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one x."""
+        return self._network.event_shape
+
+    @property
+    def conditional_shape(self):
+        """The shape of one `conditional_input`: None, a tuple, or a dict of tuples."""
+        return self._network.conditional_shape
+
+    @property
+    def conditional_input(self):
+        """The conditioning that is bound, or None."""
+        return self._conditional_input
+
+    def change_counter(self):
+        """A hashable value that is the same only while the weights are."""
+        return self._change_counter()
+
+    def _get_parameterization(self):
+        return {**self.parameters, "change": self.change_counter()}
+
+    # Arguments -----------------------------------------------------------------------------------
+
+    def _resolve(self, kwargs) -> dict:
+        """Checks the methods' keyword arguments and puts in what is bound."""
+        unknown = set(kwargs) - {"conditional_input", "training"}
+        if unknown:
+            raise TypeError(
+                f"{self.name}: expected the keyword arguments conditional_input and training, got "
+                f"{sorted(unknown)}."
+            )
+        condition = kwargs.get("conditional_input")
+        if condition is None:
+            condition = self._conditional_input
+        self._network.conditioning.split(condition)
+        resolved = {}
+        if condition is not None:
+            resolved["conditional_input"] = (
+                {kind: self._stable(part) for kind, part in condition.items()}
+                if isinstance(condition, dict)
+                else self._stable(condition)
+            )
+        if kwargs.get("training"):
+            resolved["training"] = kwargs["training"]
+        return resolved
+
+    def _call_forward(self, x, name, **kwargs):
+        return super()._call_forward(x, name, **self._resolve(kwargs))
+
+    def _call_inverse(self, y, name, **kwargs):
+        return super()._call_inverse(y, name, **self._resolve(kwargs))
+
+    def _call_forward_log_det_jacobian(self, x, event_ndims, name, **kwargs):
+        return super()._call_forward_log_det_jacobian(x, event_ndims, name, **self._resolve(kwargs))
+
+    def _call_inverse_log_det_jacobian(self, y, event_ndims, name, **kwargs):
+        return super()._call_inverse_log_det_jacobian(y, event_ndims, name, **self._resolve(kwargs))
+
+    def _checked(self, name, value, conditional_input):
+        """The value, with run-time checks if wanted, and the parts of the conditioning."""
+        checks.event_shape(name, static_shape(value), self.event_shape)
+        parts = list(self._network.conditioning.split(conditional_input).values())
+        if self.validate_args:  # outside compiled code, which would drop them silently
+            value = tf.debugging.check_numerics(value, f"{name}: expected finite values")
+            parts = [
+                tf.debugging.check_numerics(c, "conditional_input: expected finite values")
+                for c in parts
+            ]
+        return value, parts
+
+    # The maps ------------------------------------------------------------------------------------
+
+    def _augmented_forward(self, u, conditional_input=None, training=None):
+        u, parts = self._checked("x", u, conditional_input)  # TFP calls forward's argument x
+        return self._runner(lambda u, *parts: self._sampler(u, parts), u, parts), {}
+
+    def _augmented_inverse(self, x, conditional_input=None, training=None):
+        x, parts = self._checked("y", x, conditional_input)  # and inverse's argument y
+        if training or not tf.executing_eagerly():
+            u, ildj = self._inverse_pass(self._network, x, conditional_input, training)
+        else:
+            run = self._runner.compiled(("inverse", self._transformer), self._make_inverse)
+            u, ildj = self._runner(run, x, parts)
+        return u, {"ildj": ildj}
+
+    def _make_inverse(self, network):
+        join = network.conditioning.join
+        return lambda x, *parts: self._inverse_pass(network, x, join(parts), False)
+
+    def _inverse_pass(self, network, x, conditional_input, training):
+        """(u, log|det du/dx|) by one parallel pass."""
+        transformer = self._transformer(network(x, conditional_input, training=training))
+        u = transformer.inverse(x)
+        ildj = transformer.inverse_log_det_jacobian(x, event_ndims=0)
+        ildj = tf.broadcast_to(ildj, tf.shape(u))  # a constant log-det comes as a scalar
+        return u, tf.reduce_sum(ildj, axis=list(range(-len(network.event_shape), 0)))
+
+    def _forward(self, x, **kwargs):
+        return self._augmented_forward(x, **kwargs)[0]
+
+    def _inverse(self, y, **kwargs):
+        return self._augmented_inverse(y, **kwargs)[0]
+
+    def _inverse_log_det_jacobian(self, y, **kwargs):
+        return self._augmented_inverse(y, **kwargs)[1]["ildj"]
+
+    def _forward_log_det_jacobian(self, x, **kwargs):
+        # The pass at the result: the parameters that sampling used, to rounding.
+        kwargs.pop("training", None)
+        y = self._cache.forward(x, **kwargs)
+        return -self._augmented_inverse(y, **kwargs)[1]["ildj"]
+
+    # Shapes --------------------------------------------------------------------------------------
+
+    def _forward_event_shape(self, input_shape):
+        checks.event_shape("input_shape", _as_list(input_shape), self.event_shape)
+        return input_shape
+
+    def _inverse_event_shape(self, output_shape):
+        checks.event_shape("output_shape", _as_list(output_shape), self.event_shape)
+        return output_shape
+
+    def _bound_parts(self):
+        parts = self._network.conditioning.split(self._conditional_input).values()
+        return zip(parts, self._network.conditioning.event_ndims, strict=True)
+
+    def _batch_shape(self, x_event_ndims):
+        if self._conditional_input is None:
+            return tf.TensorShape([])
+        shape = tf.TensorShape([])
+        for part, ndims in self._bound_parts():
+            whole = tf.TensorShape(static_shape(part))
+            shape = tf.broadcast_static_shape(shape, whole[: whole.rank - ndims])
+        extra = x_event_ndims - len(self.event_shape)
+        return shape[: max(shape.rank - extra, 0)]
+
+    def _batch_shape_tensor(self, x_event_ndims):
+        if self._conditional_input is None:
+            return tf.constant([], tf.int32)
+        shape = batching.broadcast_leading(
+            [batching.leading(self._stable(part), ndims) for part, ndims in self._bound_parts()]
+        )
+        extra = x_event_ndims - len(self.event_shape)
+        return tf.convert_to_tensor(shape[: max(len(shape) - extra, 0)], tf.int32)
+
+
+def _as_list(shape):
+    return None if shape.rank is None else shape.as_list()

@@ -1,0 +1,116 @@
+"""The forward map of a flow: one sequential pass, with gradients."""
+
+import tensorflow as tf
+
+from tfp_ar.bijectors.implicit import implicit_vjp
+from tfp_ar.internal import tf_private
+from tfp_ar.internal.program import Program
+from tfp_ar.networks import AutoregressiveNetwork
+
+CACHED, REFERENCE = "cached", "reference"
+SAMPLING = (CACHED, REFERENCE)
+
+
+class Sampler:
+    """x = T(u; conditioning, weights) for flat batches, differentiable in all three.
+
+    The loop is compiled by XLA also when called eagerly. A compiled loop cannot be differentiated from
+    outside, not even be run under a tape: hence the custom gradient, by implicit differentiation.
+
+    Args:
+      network: the AutoregressiveNetwork.
+      transformer: params [..., num_params] -> elementwise bijector; hashable.
+      sampling: 'cached' (the network's own `generate`) or 'reference' (a parallel pass a variable).
+      jit_compile: whether XLA compiles the passes.
+    """
+
+    def __init__(self, network, transformer, sampling, jit_compile):
+        self._program = Program.of(network)
+        self._conditioning = network.conditioning
+        self._transformer = transformer
+        self._sampling = sampling
+        self._jit_compile = jit_compile
+
+    def __call__(self, u, parts):
+        """Draws x [B, *event_shape] from noise u of the same shape.
+
+        Args:
+          u: [B, *event_shape].
+          parts: list of the parts of the conditioning, [B, ...] each.
+        """
+        generate = self._function("generate", self._make_generate)
+
+        @tf.custom_gradient
+        def sample(u, *parts):
+            with tf_private.not_recording(self._program.variables):
+                x = generate(u, *parts)
+
+            def gradient(dx, variables=None):
+                variables = list(variables or [])
+                pulled = self._pull_back(variables, x, dx, u, *parts)
+                inputs, weights = pulled[: 1 + len(parts)], pulled[1 + len(parts) :]
+                return (inputs, weights) if variables else inputs
+
+            return x, gradient
+
+        return sample(u, *parts)
+
+    def _function(self, kind, make, *more):
+        key = (kind, self._transformer, self._sampling, *more)
+        return self._program.function(key, make, self._jit_compile)
+
+    def _make_generate(self, network):
+        def generate(u, *parts):
+            noise = tf.transpose(tf.reshape(u, [-1, network.event_size]))
+
+            def emit(params, i):
+                return self._transformer(params).forward(noise[i])
+
+            run = network.generate
+            if self._sampling == REFERENCE:
+                run = lambda *args: AutoregressiveNetwork.generate(network, *args)  # noqa: E731
+            static_size = u.shape[0]
+            size = tf.shape(u)[0] if static_size is None else static_size
+            x = run(emit, size, self._conditioning.join(parts))
+            return tf.ensure_shape(x, u.shape)
+
+        return generate
+
+    def _pull_back(self, variables, x, dx, u, *parts):
+        """Cotangents on u, parts and variables for the cotangent dx on x."""
+        which = tuple(variable.ref() for variable in variables)
+        fast = self._function("implicit", lambda network: self._make_implicit(network, variables), which)
+        exact = self._function("exact", lambda network: self._make_exact(network, variables), which)
+        *pulled, converged = fast(x, dx, u, *parts)
+        if tf_private.in_xla_context() or not tf.executing_eagerly():
+            return tf.cond(converged, lambda: pulled, lambda: exact(dx, u, *parts))
+        return pulled if converged else exact(dx, u, *parts)
+
+    def _make_implicit(self, network, variables):
+        def implicit(x, dx, u, *parts):
+            def g(x, theta):
+                u, *parts = theta[: 1 + n]
+                params = network(x, self._conditioning.join(parts), training=False)
+                return self._transformer(params).forward(u)
+
+            n = len(parts)
+            pulled, converged = implicit_vjp(g, x, [u, *parts, *variables], dx)
+            return (*pulled, converged)
+
+        return implicit
+
+    def _make_exact(self, network, variables):
+        generate = self._make_generate(network)
+
+        def exact(dx, u, *parts):
+            with tf.GradientTape() as tape:
+                tape.watch([u, *parts])
+                x = generate(u, *parts)
+            return tape.gradient(
+                x,
+                [u, *parts, *variables],
+                dx,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+
+        return exact

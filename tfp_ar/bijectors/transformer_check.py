@@ -1,0 +1,54 @@
+"""Does a bijector_fn fit a network? Asked once, in the constructor, instead of in a compiled loop."""
+
+import tensorflow as tf
+
+
+def check_transformer(transformer, network) -> None:
+    """Tries `transformer` on parameters of the network's shape.
+
+    Raises:
+      TypeError: if it is not callable, not hashable, or does not return a bijector.
+      ValueError: if it fails on `network.num_params` parameters, or is not elementwise.
+    """
+    if not callable(transformer):
+        raise TypeError(f"bijector_fn: expected a function, got {transformer!r}.")
+    try:
+        hash(transformer)
+    except TypeError:
+        raise TypeError(f"bijector_fn: expected a hashable function, got {transformer!r}.") from None
+    shape = [1, *network.event_shape]
+    params = tf.zeros([*shape, network.num_params], network.variable_dtype)
+    wanted = getattr(transformer, "num_params", network.num_params)
+    if wanted != network.num_params:
+        raise ValueError(
+            f"network.num_params: expected {wanted}, which {transformer!r} takes of each variable, "
+            f"got {network.num_params}."
+        )
+    try:
+        bijector = transformer(params)
+        forward, log_det = bijector.forward, bijector.inverse_log_det_jacobian
+    except AttributeError as error:
+        raise TypeError(f"bijector_fn: expected it to return a tfb.Bijector: {error}.") from error
+    except Exception as error:
+        raise ValueError(
+            f"bijector_fn: it fails on parameters of shape {params.shape.as_list()} "
+            f"(network.num_params is {network.num_params}): {error}"
+        ) from error
+    if bijector.forward_min_event_ndims != 0 or bijector.inverse_min_event_ndims != 0:
+        raise ValueError(
+            "bijector_fn: expected an elementwise bijector (forward_min_event_ndims 0), got "
+            f"{bijector.forward_min_event_ndims}."
+        )
+    try:
+        result = forward(tf.zeros(shape, network.variable_dtype)).shape.as_list()
+        log_det(tf.ones(shape, network.variable_dtype), event_ndims=0)
+    except Exception as error:
+        raise ValueError(
+            f"bijector_fn: its bijector fails on values of shape {shape} with parameters of shape "
+            f"{params.shape.as_list()} (network.num_params is {network.num_params}): {error}"
+        ) from error
+    if result != shape:
+        raise ValueError(
+            f"bijector_fn: expected a bijector that keeps shape {shape}, got {result} from "
+            f"{network.num_params} parameters a variable."
+        )

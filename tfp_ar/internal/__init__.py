@@ -1,0 +1,1 @@
+"""Private helpers: argument checks, batch shapes, variable tracking, compilation."""

@@ -1,0 +1,102 @@
+"""Argument checks. Each raises before any tensor work and names argument, expectation, value."""
+
+import operator
+from collections.abc import Sequence
+
+import keras
+
+
+def positive_int(name: str, value) -> int:
+    """Returns `value` as an int of at least 1.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller passed.
+
+    Raises:
+      TypeError: if `value` is no integer.
+      ValueError: if it is smaller than 1.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a positive integer, got {value!r}.") from None
+    if number < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
+    return number
+
+
+def positive_ints(name: str, value) -> tuple[int, ...]:
+    """Returns `value`, a non-empty sequence of positive integers, as a tuple.
+
+    Raises:
+      TypeError: if `value` is no sequence of integers.
+      ValueError: if it is empty or holds an entry smaller than 1.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        try:  # tf.TensorShape, numpy arrays and the like
+            value = [operator.index(v) for v in value]
+        except TypeError:
+            raise TypeError(
+                f"{name}: expected a sequence of positive integers, got {value!r}."
+            ) from None
+    if not len(value):
+        raise ValueError(f"{name}: expected at least one positive integer, got {value!r}.")
+    return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
+
+
+def positive_float(name: str, value) -> float:
+    """Returns `value` as a finite float above 0, or raises as `positive_int` does."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a positive number, got {value!r}.")
+    if not 0.0 < value < float("inf"):
+        raise ValueError(f"{name}: expected a positive finite number, got {value!r}.")
+    return float(value)
+
+
+def fraction(name: str, value) -> float:
+    """Returns `value` as a float in [0, 1), or raises as `positive_int` does."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number in [0, 1), got {value!r}.")
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}.")
+    return float(value)
+
+
+def one_of(name: str, value, options: Sequence):
+    """Returns `value` if it is among `options`, or raises a ValueError that lists them."""
+    if value not in options:
+        listed = ", ".join(repr(option) for option in options)
+        raise ValueError(f"{name}: expected one of {listed}, got {value!r}.")
+    return value
+
+
+def event_shape(name: str, shape: Sequence, expected: Sequence[int]) -> None:
+    """Checks that a static shape ends in `expected`; unknown dimensions pass.
+
+    Args:
+      name: the argument's name, for the message.
+      shape: the static shape, None for an unknown dimension or rank.
+      expected: the trailing dimensions wanted.
+
+    Raises:
+      ValueError: if a known dimension differs or dimensions are missing.
+    """
+    if shape is None:
+        return
+    shape, expected = list(shape), list(expected)
+    tail = shape[len(shape) - len(expected) :] if len(shape) >= len(expected) else None
+    if tail is None or any(s is not None and s != e for s, e in zip(tail, expected, strict=True)):
+        wanted = ", ".join(["...", *map(str, expected)])
+        raise ValueError(f"{name}: expected shape [{wanted}], got {shape}.")
+
+
+def require_tensorflow_backend(what: str) -> None:
+    """Raises a RuntimeError unless Keras runs on TensorFlow, the only backend TFP can use."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"{what} needs Keras' TensorFlow backend, as TensorFlow Probability does; Keras runs on "
+            f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
+        )

@@ -1,0 +1,49 @@
+"""What all consumers of one network share: its variables, its change counter, its compiled passes."""
+
+import weakref
+
+import tensorflow as tf
+
+from tfp_ar.internal.variables import ChangeCounter, RawVariables
+
+_programs = weakref.WeakKeyDictionary()
+
+
+class Program:
+    """The compiled functions of a network, and what tells whether its weights have changed.
+
+    One per network, got by `Program.of(network)`: copies of a bijector (TFP makes them freely, and so
+    does `bind`) share compiled functions instead of compiling for seconds each. It holds the network
+    weakly, lest the registry keep it alive.
+    """
+
+    def __init__(self, network):
+        self._network = weakref.ref(network)
+        self._functions = {}
+        self.variables = RawVariables(network)
+        self.change_counter = ChangeCounter(self.variables)
+
+    @classmethod
+    def of(cls, network) -> "Program":
+        """The program of `network`."""
+        if network not in _programs:
+            _programs[network] = cls(network)
+        return _programs[network]
+
+    def function(self, key, make, jit_compile: bool):
+        """A `tf.function` of the network, made once for each key.
+
+        Args:
+          key: hashable; says all that the function depends on, besides the network and its arguments.
+          make: function network -> function of tensors, used if there is none for the key yet.
+          jit_compile: whether XLA compiles it.
+        """
+        key = (key, jit_compile)
+        if key not in self._functions:
+            network_ref = self._network
+
+            def traced(*args):
+                return make(network_ref())(*args)
+
+            self._functions[key] = tf.function(traced, jit_compile=jit_compile, autograph=False)
+        return self._functions[key]

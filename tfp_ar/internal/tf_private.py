@@ -1,0 +1,75 @@
+"""Every use of a private API of TensorFlow or Keras, so that an upgrade has one place to look at."""
+
+import contextlib
+
+import tensorflow as tf
+from tensorflow.python import pywrap_tfe
+from tensorflow.python.eager import record
+from tensorflow.python.ops import control_flow_util, resource_variable_ops
+
+
+def raw_variable(variable) -> tf.Variable:
+    """The tf.Variable under a Keras variable, whatever scope (stateless, autocast) is active."""
+    return variable._value
+
+
+def set_trainable(variable: tf.Variable, trainable: bool) -> None:
+    """Sets what tf.Module and tf.GradientTape read of a variable; TF has no public setter."""
+    variable._trainable = trainable
+
+
+def read(variable: tf.Variable) -> tf.Tensor:
+    """The value of a variable, of which no tape takes notice."""
+    with record.stop_recording():
+        return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+
+
+@contextlib.contextmanager
+def not_recording(variables):
+    """Runs a block that no tape records, but whose `variables` count as read before it.
+
+    For the forward pass of a tf.custom_gradient, which asks the tapes which variables were read.
+    """
+    for variable in variables:
+        resource_variable_ops.variable_accessed(variable)
+    with record.stop_recording():
+        yield
+
+
+def tape_is_active() -> bool:
+    """Whether any gradient tape is open."""
+    return record.could_possibly_record()
+
+
+def gradient_order(tensors, variables) -> int:
+    """How the open tapes watch `tensors` and `variables`: 0 not, 1 one of them, 2 several."""
+    for variable in variables[:1]:
+        # Tapes watch a variable when it is first read: tell them, or a new tape looks like none.
+        resource_variable_ops.variable_accessed(variable)
+    handles = [variable.handle for variable in variables]
+    return pywrap_tfe.TFE_Py_TapeSetPossibleGradientTypes([*tensors, *handles])
+
+
+def graph_key(graph):
+    """A name for `graph` that no other graph gets, or None if it is None."""
+    return None if graph is None else graph._graph_key
+
+
+def in_xla_context() -> bool:
+    """Whether the graph under construction will be compiled by XLA as a whole."""
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
+
+
+def count_writes(graph, variables) -> int:
+    """How many ops of `graph` may have written to `variables` so far."""
+    inner = {id(outer): placeholder for outer, placeholder in getattr(graph, "captures", ())}
+    handles = [inner.get(id(v.handle), v.handle if _is_of(v.handle, graph) else None) for v in variables]
+    return sum(
+        op.type != "ReadVariableOp" for h in handles if h is not None for op in h.consumers()
+    )
+
+
+def _is_of(tensor, graph) -> bool:
+    return getattr(tensor, "graph", None) is graph

@@ -1,0 +1,98 @@
+"""The head that turns features of the past into parameters, channel after channel."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_ar.internal import checks
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class ChannelHead(keras.layers.Layer):
+    """Parameters of each channel from features of the past and from the channels before it.
+
+        a[t, c]      = f[t] @ W[:, c] + b[c] + sum_{c' < c} x[t, c'] V[c', c]
+        params[t, c] = relu(a[t, c]) @ U[c] + d[c]
+
+    f[t] may depend on x[0..t-1] only; then params[t, c] depends on x[0..t-1] and x[t, 0..c-1]. The
+    condition c' < c is a constant mask inside the call: no optimizer, average or assignment undoes it.
+
+    Args:
+      num_params: parameters a variable.
+      hidden_channels: length of a[t, c].
+      output_initializer: initializer of U. Zeros, the default, make all parameters start at 0, at
+        which affine flows are the identity.
+      **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments: features [..., L, F] and x [..., L, C].
+
+    Returns: parameters [..., L, C, num_params].
+
+    Raises:
+      TypeError, ValueError: for sizes that are no positive integers.
+
+    >>> head = ChannelHead(num_params=2, hidden_channels=8)
+    >>> head(keras.ops.ones([1, 5, 16]), keras.ops.ones([1, 5, 3])).shape
+    TensorShape([1, 5, 3, 2])
+    """
+
+    def __init__(self, num_params, hidden_channels, output_initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self.num_params = checks.positive_int("num_params", num_params)
+        self.hidden_channels = checks.positive_int("hidden_channels", hidden_channels)
+        self.output_initializer = keras.initializers.get(output_initializer)
+        self.channel_kernel = None
+
+    def build(self, features_shape, x_shape):
+        """Makes the weights for features [..., L, F] and x [..., L, C]."""
+        channels, hidden = x_shape[-1], self.hidden_channels
+        self.feature_kernel = self.add_weight(
+            name="feature_kernel", shape=(features_shape[-1], channels * hidden)
+        )
+        self.feature_bias = self.add_weight(
+            name="feature_bias", shape=(channels, hidden), initializer="zeros"
+        )
+        if channels > 1:  # a single channel has none before it
+            self.channel_kernel = self.add_weight(
+                name="channel_kernel", shape=(channels, channels, hidden)
+            )
+        self.output_kernel = self.add_weight(
+            name="output_kernel",
+            shape=(channels, hidden, self.num_params),
+            initializer=self.output_initializer,
+        )
+        self.output_bias = self.add_weight(
+            name="output_bias", shape=(channels, self.num_params), initializer="zeros"
+        )
+        self.built = True
+
+    def hidden(self, features):
+        """The part of a that the features give: [..., L, C, hidden_channels]."""
+        a = ops.matmul(features, self.feature_kernel)
+        return ops.reshape(a, (*ops.shape(a)[:-1], *self.feature_bias.shape)) + self.feature_bias
+
+    def masked_channel_kernel(self):
+        """V [C, C, hidden_channels], zero unless the first channel is before the second."""
+        channels = self.channel_kernel.shape[0]
+        before = np.triu(np.ones([channels, channels]), k=1)[..., None]
+        return self.channel_kernel * ops.cast(before, self.compute_dtype)
+
+    def call(self, features, x):
+        """Returns parameters [..., L, C, num_params]."""
+        a = self.hidden(features)
+        if self.channel_kernel is not None:
+            a = a + ops.einsum("...c,cdh->...dh", x, self.masked_channel_kernel())
+        return ops.einsum("...ch,chp->...cp", ops.relu(a), self.output_kernel) + self.output_bias
+
+    def compute_output_shape(self, features_shape, x_shape):
+        """Shape of the parameters."""
+        return (*x_shape, self.num_params)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_params": self.num_params,
+            "hidden_channels": self.hidden_channels,
+            "output_initializer": keras.initializers.serialize(self.output_initializer),
+        }

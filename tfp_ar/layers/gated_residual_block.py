@@ -1,0 +1,138 @@
+"""The block that WaveNet repeats."""
+
+import keras
+from keras import ops
+
+from tfp_ar.internal import checks
+from tfp_ar.layers.causal_conv import CausalConv1D
+
+
+def gated_activation(z):
+    """tanh(a) * sigmoid(b) for the two halves z = [a, b] of the channels."""
+    a, b = ops.split(z, 2, axis=-1)
+    return ops.tanh(a) * ops.sigmoid(b)
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class GatedResidualBlock(keras.layers.Layer):
+    """Dilated causal convolution, gate, and the ways out: residual and skip.
+
+        [a, b] = causal_conv(h) + c_global @ V + c_local[t] @ W
+        g      = dropout(tanh(a) * sigmoid(b))
+        h'     = h + g @ W_residual + bias
+        skip   = g @ W_skip
+
+    Args:
+      filters: channels of h, and of each half of the gate.
+      skip_filters: channels of the skip connection.
+      kernel_size: taps of the convolution. Default 2.
+      dilation_rate: steps between taps. Default 1.
+      residual: whether the block makes h'. The last block of a network does not: nothing reads it,
+        so its weights would get no gradient. Default True.
+      dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
+      seed: seed of the dropout. Default None.
+      **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+      h: [..., L, filters].
+      global_condition: [..., k] or None; one vector a sequence.
+      local_condition: [..., L, k] or None; one vector a step of time.
+      training: whether to apply dropout.
+
+    Returns: the pair (h' [..., L, filters] or None, skip [..., L, skip_filters]).
+
+    Raises:
+      TypeError, ValueError: for sizes that are no positive integers, or dropout outside [0, 1).
+
+    References:
+      A. van den Oord et al., WaveNet, arXiv:1609.03499, 2016, sections 2.3 to 2.5.
+
+    >>> block = GatedResidualBlock(filters=4, skip_filters=3, dilation_rate=2)
+    >>> h, skip = block(keras.ops.ones([1, 8, 4]))
+    >>> h.shape, skip.shape
+    (TensorShape([1, 8, 4]), TensorShape([1, 8, 3]))
+    """
+
+    def __init__(
+        self,
+        filters,
+        skip_filters,
+        kernel_size=2,
+        dilation_rate=1,
+        residual=True,
+        dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = checks.positive_int("filters", filters)
+        self.skip_filters = checks.positive_int("skip_filters", skip_filters)
+        self.residual = bool(residual)
+        self.seed = seed
+        dtype = self.dtype_policy
+        self.conv = CausalConv1D(2 * self.filters, kernel_size, dilation_rate, dtype=dtype, name="conv")
+        self.skip_projection = keras.layers.Dense(
+            self.skip_filters, use_bias=False, dtype=dtype, name="skip"
+        )
+        self.residual_projection = (
+            keras.layers.Dense(self.filters, dtype=dtype, name="residual") if residual else None
+        )
+        rate = checks.fraction("dropout", dropout)
+        self.dropout = (
+            keras.layers.Dropout(rate, seed=seed, dtype=dtype, name="dropout") if rate else None
+        )
+        self.global_projection = None
+        self.local_projection = None
+
+    def build(self, h_shape, global_condition_shape=None, local_condition_shape=None):
+        """Makes the weights; the projections of conditioning only where there is some."""
+        gate_shape = (*h_shape[:-1], self.filters)
+        self.conv.build(h_shape)
+        self.skip_projection.build(gate_shape)
+        if self.residual_projection is not None:
+            self.residual_projection.build(gate_shape)
+        if global_condition_shape is not None:
+            self.global_projection = self._condition_projection("global", global_condition_shape)
+        if local_condition_shape is not None:
+            self.local_projection = self._condition_projection("local", local_condition_shape)
+        self.built = True
+
+    def _condition_projection(self, name, shape):
+        projection = keras.layers.Dense(
+            2 * self.filters, use_bias=False, dtype=self.dtype_policy, name=f"{name}_condition"
+        )
+        projection.build(shape)
+        return projection
+
+    def call(self, h, global_condition=None, local_condition=None, training=None):
+        """Returns (h', skip)."""
+        z = self.conv(h)
+        if global_condition is not None:
+            z = z + ops.expand_dims(self.global_projection(global_condition), -2)
+        if local_condition is not None:
+            z = z + self.local_projection(local_condition)
+        g = gated_activation(z)
+        if self.dropout is not None:
+            g = self.dropout(g, training=training)
+        skip = self.skip_projection(g)
+        if self.residual_projection is None:
+            return None, skip
+        return h + self.residual_projection(g), skip
+
+    def compute_output_shape(self, h_shape, global_condition_shape=None, local_condition_shape=None):
+        """Shapes of (h', skip)."""
+        h = tuple(h_shape) if self.residual else None
+        return h, (*h_shape[:-1], self.skip_filters)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "skip_filters": self.skip_filters,
+            "kernel_size": self.conv.kernel_size,
+            "dilation_rate": self.conv.dilation_rate,
+            "residual": self.residual,
+            "dropout": 0.0 if self.dropout is None else self.dropout.rate,
+            "seed": self.seed,
+        }

@@ -1,0 +1,6 @@
+"""Autoregressive networks: Keras layers that map x to parameters of each variable given the past."""
+
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
+from tfp_ar.networks.wavenet import WaveNet
+
+__all__ = ["AutoregressiveNetwork", "WaveNet"]

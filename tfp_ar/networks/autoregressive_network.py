@@ -1,0 +1,216 @@
+"""The one idea of the project: a network whose i-th output depends on the variables before i."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfp_ar.internal import batching, checks
+from tfp_ar.networks.conditioning import ConditioningSpec, static_shape
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class AutoregressiveNetwork(keras.layers.Layer):
+    """Maps x to parameters; those of variable i depend only on the variables before i.
+
+        params[i] = f_i(x[j] for all j before i in `order`)
+
+    Bijectors and distributions know a network through two calls:
+
+    * `network(x, conditional_input)`, the parallel pass: the parameters of all variables at once.
+    * `network.generate(emit, batch_size, conditional_input)`, the sequential pass: one variable after
+      the other, x[i] = emit(params[i], i). Here it is the slow reference, a whole parallel pass for
+      each variable; a network overrides it with a cached one that does the arithmetic of one pass.
+
+    A subclass writes `call(self, x, conditional_input=None, training=None)` for x [B, *event_shape];
+    it may leave out arguments that it has no use for. `__call__` merges any leading dimensions into B,
+    checks shapes, and gives float parameters of the dtype of the variables, whatever the compute
+    dtype. `tfp_ar.assert_autoregressive(network)` checks the promise about the order.
+
+    Args:
+      event_shape: the shape of one x, e.g. [L].
+      num_params: parameters of each variable. Default 2, location and log scale.
+      conditional_shape: the shape of one `conditional_input`: None; [k], one vector an event; [L, k]
+        (or [H, W, k]), one a position; or a dict {'global': [k], 'local': [L, k]}. Default None.
+      **kwargs: `name`, `dtype`, `trainable`.
+
+    Raises:
+      TypeError, ValueError: if a shape is no sequence of positive integers or `num_params` no
+        positive integer.
+
+    >>> class Running(AutoregressiveNetwork):  # location: the sum of the past; log scale 0
+    ...     def call(self, x):
+    ...         past = keras.ops.cumsum(x, -1) - x
+    ...         return keras.ops.stack([past, keras.ops.zeros_like(past)], -1)
+    >>> network = Running(event_shape=[4])
+    >>> x = network.generate(lambda params, i: params[:, 0] + 1.0, batch_size=1)
+    >>> print(x.numpy())
+    [[1. 2. 4. 8.]]
+    """
+
+    def __init__(self, event_shape, num_params=2, conditional_shape=None, **kwargs):
+        super().__init__(**kwargs)
+        self._event_shape = checks.positive_ints("event_shape", event_shape)
+        self._num_params = checks.positive_int("num_params", num_params)
+        self._conditioning = ConditioningSpec(conditional_shape, self._event_shape)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one x."""
+        return self._event_shape
+
+    @property
+    def event_size(self) -> int:
+        """The number of variables in one x."""
+        return int(np.prod(self._event_shape))
+
+    @property
+    def num_params(self) -> int:
+        """The number of parameters of each variable."""
+        return self._num_params
+
+    @property
+    def conditional_shape(self):
+        """The shape of one `conditional_input`: None, a tuple, or a dict of tuples."""
+        return self._conditioning.public
+
+    @property
+    def conditioning(self) -> ConditioningSpec:
+        """Checks and takes apart what the network is conditioned on."""
+        return self._conditioning
+
+    @property
+    def order(self) -> np.ndarray:
+        """The order that the network is causal in: flat (raster) indices, first variable first.
+
+        An int32 array [event_size], a permutation of 0..event_size-1. Here: raster order.
+        """
+        return np.arange(self.event_size, dtype=np.int32)
+
+    def call(self, x, conditional_input=None, training=None):
+        """The parallel pass for x [B, *event_shape]; returns [B, *event_shape, num_params]."""
+        raise NotImplementedError(f"{type(self).__name__} must define call(x, ...).")
+
+    def __call__(self, x, conditional_input=None, training=None):
+        """The parallel pass: parameters of all variables, given x.
+
+        Args:
+          x: [..., *event_shape].
+          conditional_input: [..., *conditional_shape], or a dict of such; its leading shape
+            broadcasts with that of x. None exactly if `conditional_shape` is None.
+          training: whether dropout is on. Default None: off, unless inside a Keras call in training.
+
+        Returns: [..., *event_shape, num_params], of dtype `variable_dtype`.
+
+        Raises:
+          TypeError, ValueError: if a shape is wrong, or conditioning is missing or not wanted.
+        """
+        x = x if isinstance(x, keras.KerasTensor) else self._as_input(x)
+        checks.event_shape("x", static_shape(x), self.event_shape)
+        parts = {
+            kind: c if isinstance(c, keras.KerasTensor) else self._as_input(c)
+            for kind, c in self._conditioning.split(conditional_input).items()
+        }
+        values, ndims = [x, *parts.values()], [len(self.event_shape), *self._conditioning.event_ndims]
+        symbolic = any(isinstance(value, keras.KerasTensor) for value in values)
+        if symbolic:  # a Keras functional graph, whose tensors have one batch dimension
+            shape = (None,)
+        else:
+            shape = batching.broadcast_leading(
+                [batching.leading(v, n) for v, n in zip(values, ndims, strict=True)]
+            )
+            values = batching.flatten(values, ndims, shape)
+        kwargs = {}
+        if parts:
+            kwargs["conditional_input"] = self._conditioning.join(values[1:])
+        if training is not None and "training" in self._call_arguments:
+            kwargs["training"] = training
+        params = super().__call__(values[0], **kwargs)
+        if params.dtype != self.variable_dtype:
+            params = ops.cast(params, self.variable_dtype)
+        if symbolic:
+            return params
+        checks.event_shape(
+            f"the parameters that {type(self).__name__} returns",
+            static_shape(params),
+            (*self.event_shape, self.num_params),
+        )
+        return batching.unflatten(params, shape)
+
+    @property
+    def _call_arguments(self):
+        return self._call_signature.parameters
+
+    def _as_input(self, value):
+        value = ops.convert_to_tensor(value)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
+            return value
+        return ops.cast(value, self.variable_dtype)
+
+    def build(self, input_shape=None, **kwargs):
+        """Makes all variables, by one call on zeros if the subclass leaves that to `call`."""
+        if self.built:
+            return
+        self.built = True  # so that the call below does not build again
+        try:
+            self(ops.zeros((1, *self.event_shape), self.variable_dtype), self.example_conditioning())
+        except Exception:
+            self.built = False
+            raise
+
+    def example_conditioning(self, batch_shape=(1,), value=None):
+        """A `conditional_input` of leading shape `batch_shape`: zeros, or what `value(shape)` gives."""
+        value = value or (lambda shape: ops.zeros(shape, self.variable_dtype))
+        shapes = self._conditioning.shapes.values()
+        return self._conditioning.join([value((*batch_shape, *shape)) for shape in shapes])
+
+    def generate(self, emit, batch_size, conditional_input=None):
+        """The sequential pass: draws one variable after the other.
+
+        This is the reference: a parallel pass for each variable. It is a `tf.while_loop`: usable
+        eagerly, in a `tf.function`, and under XLA.
+
+        Args:
+          emit: pure function (params [B, num_params], i) -> x_i [B] of dtype `variable_dtype`; i, an
+            int32 scalar, is the flat (raster) index of the variable.
+          batch_size: B, an int or an int32 scalar tensor.
+          conditional_input: [B, *conditional_shape], or a dict of such, or None.
+
+        Returns: x [B, *event_shape].
+
+        Cost: `event_size` parallel passes.
+        """
+        self._conditioning.split(conditional_input)  # an error here is clearer than one in the loop
+        order = tf.constant(self.order)
+        size, dtype = self.event_size, tf.as_dtype(self.variable_dtype)
+
+        def step(k, x):
+            i = order[k]
+            params = self(tf.reshape(x, [batch_size, *self.event_shape]), conditional_input, False)
+            params = tf.reshape(params, [batch_size, size, self.num_params])
+            x_i = emit(tf.gather(params, i, axis=1), i)
+            chosen = tf.equal(tf.range(size), i)
+            return k + 1, tf.where(chosen, x_i[:, tf.newaxis], x)
+
+        x = tf.zeros([batch_size, size], dtype)
+        _, x = tf.while_loop(
+            lambda k, _: k < size,
+            step,
+            (tf.constant(0), x),
+            shape_invariants=(tf.TensorShape([]), x.shape),
+            maximum_iterations=size,
+        )
+        return tf.reshape(x, [batch_size, *self.event_shape])
+
+    def compute_output_shape(self, input_shape, **kwargs):
+        """The shape of the parameters for x of shape `input_shape`."""
+        return (*input_shape, self.num_params)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "event_shape": self._event_shape,
+            "num_params": self._num_params,
+            "conditional_shape": self.conditional_shape,
+        }

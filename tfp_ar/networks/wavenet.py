@@ -1,0 +1,231 @@
+"""WaveNet as an autoregressive network."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_ar.internal import checks
+from tfp_ar.layers import CausalConv1D, ChannelHead, GatedResidualBlock
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
+from tfp_ar.networks.conditioning import GLOBAL, LOCAL
+from tfp_ar.networks.wavenet_sampler import generate
+
+POSITION_ENCODINGS = (None, "learned", "sinusoidal")
+
+
+def sinusoids(length: int, channels: int) -> np.ndarray:
+    """Sines and cosines of time at `channels` geometrically spaced periods, [length, channels].
+
+    Periods run from 2 pi to 2 pi 10^4 steps (Vaswani et al., arXiv:1706.03762, section 3.5).
+    """
+    rates = 1e-4 ** (np.arange((channels + 1) // 2) / max((channels + 1) // 2, 1))
+    angles = np.arange(length)[:, np.newaxis] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)[:, :channels]
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class WaveNet(AutoregressiveNetwork):
+    """Stack of dilated causal convolutions with gates, residual and skip connections.
+
+        h = exclusive_causal_conv(x) + position[t]              (sees x[0..t-1])
+        for each dilation:  h, skip = gated_residual_block(h)
+        params[t, c] = channel_head(relu(sum of skips), x[t, 0..c-1])
+
+    The parameters at time t depend on the `receptive_field` steps before t; those of channel c
+    also on the channels before c of the same step. The weights of the last layer start at zero, so that all parameters do and an affine flow starts at the identity.
+
+    `generate` is cached: each block keeps its last (kernel_size - 1) * dilation inputs. A step costs
+    the same for any L, all steps together the arithmetic of one parallel pass, and the caches take
+    memory linear in the receptive field.
+
+    Args:
+      event_shape: [L], or [L, C] for C channels a step.
+      num_params: parameters of each variable. Default 2.
+      residual_channels: channels of h. Default 32.
+      skip_channels: channels of the skip connections, and of the head's hidden layer. Default:
+        `residual_channels`.
+      dilations: the dilation of each block, e.g. [1, 2, 4, 8, 1, 2, 4, 8]. Default: 1, 2, 4, ... until
+        the receptive field covers the event, at most 512.
+      kernel_size: taps of each block's convolution. Default 2.
+      conditional_shape: None, [k] (global), [L, k] (local) or {'global': [k], 'local': [L, k]}; both
+        kinds enter every gate. Default None.
+      position_encoding: None (the same law at every t, but for the start of the sequence); 'learned',
+        a vector a step; or 'sinusoidal', fixed sines and cosines and a learned projection.
+        Default None.
+      dropout: fraction of each gate's output dropped in training. Default 0.
+      seed: seed of the dropout. Default None.
+      **kwargs: `name`, `dtype`, `trainable`.
+
+    Raises:
+      TypeError, ValueError: if a size, dilation or shape is not positive or of the wrong kind.
+
+    References:
+      A. van den Oord et al., WaveNet: a generative model for raw audio, arXiv:1609.03499, 2016.
+      P. Ramachandran et al., Fast generation for convolutional autoregressive models,
+        arXiv:1704.06001, 2017 (the caches).
+
+    >>> network = WaveNet(event_shape=[16], residual_channels=8, dilations=[1, 2, 4])
+    >>> network(keras.ops.ones([3, 16])).shape
+    TensorShape([3, 16, 2])
+    >>> network.receptive_field
+    8
+    """
+
+    def __init__(
+        self,
+        event_shape,
+        num_params=2,
+        residual_channels=32,
+        skip_channels=None,
+        dilations=None,
+        kernel_size=2,
+        conditional_shape=None,
+        position_encoding=None,
+        dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(event_shape, num_params, conditional_shape, **kwargs)
+        if len(self.event_shape) > 2:
+            raise ValueError(f"event_shape: expected [L] or [L, C], got {list(self.event_shape)}.")
+        self.residual_channels = checks.positive_int("residual_channels", residual_channels)
+        self.skip_channels = (
+            self.residual_channels
+            if skip_channels is None
+            else checks.positive_int("skip_channels", skip_channels)
+        )
+        self.kernel_size = checks.positive_int("kernel_size", kernel_size)
+        self.dilations = (
+            default_dilations(self.length, self.kernel_size)
+            if dilations is None
+            else checks.positive_ints("dilations", dilations)
+        )
+        self.position_encoding = checks.one_of(
+            "position_encoding", position_encoding, POSITION_ENCODINGS
+        )
+        self.dropout = checks.fraction("dropout", dropout)
+        self.seed = seed
+        self._make_layers()
+        self.build((None, *self.event_shape))
+
+    def _make_layers(self):
+        dtype = self.dtype_policy
+        self.input_conv = CausalConv1D(
+            self.residual_channels, kernel_size=1, exclusive=True, dtype=dtype, name="input"
+        )
+        last = len(self.dilations) - 1
+        self.blocks = [
+            GatedResidualBlock(
+                self.residual_channels,
+                self.skip_channels,
+                self.kernel_size,
+                dilation,
+                residual=i < last,
+                dropout=self.dropout,
+                # blocks drop independently of each other
+                seed=None if self.seed is None else self.seed + i,
+                dtype=dtype,
+                name=f"block_{i}",
+            )
+            for i, dilation in enumerate(self.dilations)
+        ]
+        self.head = ChannelHead(self.num_params, self.skip_channels, dtype=dtype, name="head")
+        self.position_projection = None
+        if self.position_encoding == "sinusoidal":
+            self.position_projection = keras.layers.Dense(
+                self.residual_channels, use_bias=False, dtype=dtype, name="position"
+            )
+
+    def build(self, input_shape=None):
+        """Makes all variables; the constructor calls it."""
+        positions, hidden = (None, self.length), (None, self.length, self.residual_channels)
+        self.input_conv.build((*positions, self.channels))
+        shapes = self.conditioning.shapes
+        conditions = {
+            f"{kind}_condition_shape": (None, *shapes[kind]) for kind in (GLOBAL, LOCAL) if kind in shapes
+        }
+        for block in self.blocks:
+            block.build(hidden, **conditions)
+        self.head.build((*positions, self.skip_channels), (*positions, self.channels))
+        self.position_table = None
+        if self.position_encoding == "learned":
+            self.position_table = self.add_weight(
+                name="position_table",
+                shape=(self.length, self.residual_channels),
+                initializer=keras.initializers.RandomNormal(0.05),
+            )
+        elif self.position_encoding == "sinusoidal":
+            self.position_projection.build((self.length, self.residual_channels))
+        self.built = True
+
+    @property
+    def length(self) -> int:
+        """L, the number of steps of time."""
+        return self.event_shape[0]
+
+    @property
+    def channels(self) -> int:
+        """C, the number of variables a step."""
+        return self.event_shape[1] if len(self.event_shape) == 2 else 1
+
+    @property
+    def receptive_field(self) -> int:
+        """How many steps of time before t the parameters at t depend on, at most."""
+        return 1 + (self.kernel_size - 1) * sum(self.dilations)
+
+    def positions(self):
+        """What is added to h at each step of time: [L, residual_channels], or None."""
+        if self.position_encoding == "learned":
+            return ops.convert_to_tensor(self.position_table)
+        if self.position_encoding == "sinusoidal":
+            table = sinusoids(self.length, self.residual_channels)
+            return self.position_projection(ops.cast(table, self.compute_dtype))
+        return None
+
+    def call(self, x, conditional_input=None, training=None):
+        """The parallel pass for x [B, *event_shape]."""
+        parts = self.conditioning.split(conditional_input)
+        x = ops.reshape(x, (-1, self.length, self.channels))
+        h = self.input_conv(x)
+        positions = self.positions()
+        if positions is not None:
+            h = h + positions
+        skips = 0.0
+        for block in self.blocks:
+            h, skip = block(
+                h,
+                global_condition=parts.get(GLOBAL),
+                local_condition=parts.get(LOCAL),
+                training=training,
+            )
+            skips = skips + skip
+        params = self.head(ops.relu(skips), x)
+        return ops.reshape(params, (-1, *self.event_shape, self.num_params))
+
+    def generate(self, emit, batch_size, conditional_input=None):
+        """The cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
+
+        Cost: L steps, of the arithmetic of one parallel pass together.
+        """
+        return generate(self, emit, batch_size, self.conditioning.split(conditional_input))
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "residual_channels": self.residual_channels,
+            "skip_channels": self.skip_channels,
+            "dilations": self.dilations,
+            "kernel_size": self.kernel_size,
+            "position_encoding": self.position_encoding,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
+
+
+def default_dilations(length: int, kernel_size: int) -> tuple[int, ...]:
+    """1, 2, 4, ... until the receptive field covers `length` steps, at most 512 (as in the paper)."""
+    dilations = [1]
+    while 1 + (kernel_size - 1) * sum(dilations) < length - 1 and dilations[-1] < 512:
+        dilations.append(2 * dilations[-1])
+    return tuple(dilations)
