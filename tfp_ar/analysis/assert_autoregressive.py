@@ -14,11 +14,11 @@ def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> Non
     """Raises unless the parameters of each variable depend only on variables before it.
 
     For several draws of random weights (all of them, those that start at zero included: a leak may
-    hide behind a zero) and random x, asked are both the gradient of each variable's parameters by each
-    input, and whether the parameters stay the same if that variable and all later ones change: the
-    gradient sees the smallest dependence, the change also one that has no gradient (rounding, signs,
-    `stop_gradient`). What any draw shows counts: with ReLUs, a single draw sees only part. The weights
-    are put back exactly, on failure too.
+    hide behind a zero) and random x, asked are both the gradient of each variable's parameters by
+    each input, and whether the parameters stay the same if that variable and all later ones change:
+    the gradient sees the smallest dependence, the change also one that has no gradient (rounding,
+    signs, `stop_gradient`). What any draw shows counts: with ReLUs, a single draw sees only part.
+    The weights are put back exactly, on failure too.
 
     Args:
       network: an AutoregressiveNetwork, or any Keras layer that ARFlowBijector takes.
@@ -52,8 +52,8 @@ def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> Non
 
 def _fail(network, output, rest):
     raise AssertionError(
-        f"{network.name} is not autoregressive: the parameters of variable {_place(network, output)} "
-        f"depend {rest}, which is not before it in the network's order."
+        f"{network.name} is not autoregressive: the parameters of variable "
+        f"{_place(network, output)} depend {rest}, which is not before it in the network's order."
     )
 
 
@@ -82,7 +82,9 @@ def _seen(network, generator) -> np.ndarray:
         copies = tf.repeat(x, len(outputs), axis=0)  # one row an output: gradients do not mix
         with tf.GradientTape() as tape:
             tape.watch(copies)
-            params = tf.reshape(network(copies, condition), [len(outputs), size, network.num_params])
+            params = tf.reshape(
+                network(copies, condition), [len(outputs), size, network.num_params]
+            )
             chosen = tf.linalg.matvec(tf.gather(params, outputs, axis=1, batch_dims=1), mix)
         gradient = tape.gradient(chosen, copies, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # A NaN is no zero: it counts as seen.

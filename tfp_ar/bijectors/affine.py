@@ -16,8 +16,8 @@ class Affine:
 
         mu = params[..., 0],    alpha = bound * tanh(params[..., 1] / bound)
 
-    |alpha| < bound keeps exp(alpha) and its inverse finite whatever the network says; near 0 alpha is
-    params[..., 1] itself. Zero parameters give the identity.
+    |alpha| < bound keeps exp(alpha) and its inverse finite whatever the network says; near 0 alpha
+    is params[..., 1] itself. Zero parameters give the identity.
 
     Args:
       log_scale_bound: the bound on |alpha|, above 0. The default of 7 allows scales from 1/1100 to

@@ -36,12 +36,12 @@ class ARFlowBijector(tfb.Bijector):
         layer is autoregressive: `assert_autoregressive` tells). Built here if it is not.
       bijector_fn: function params [..., num_params] -> a scalar (elementwise) tfb.Bijector over
         [...], increasing or decreasing in u. Default: `Affine(log_scale_bound)`.
-      log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from 1/1100
-        to 1100; see `Affine`.
+      log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from
+        1/1100 to 1100; see `Affine`.
       sampling: 'cached', the network's own `generate`; or 'reference', one parallel pass for each
         variable, to compare with. Default 'cached'.
-      jit_compile: whether XLA compiles the sequential pass, and the parallel one when called eagerly.
-        Default True.
+      jit_compile: whether XLA compiles the sequential pass, and the parallel one when called
+        eagerly. Default True.
       conditional_input: what the flow is conditioned on, [*batch, *conditional_shape], if that is
         fixed; otherwise pass `conditional_input` to the methods (in a TransformedDistribution by
         `bijector_kwargs`). `bind` sets this in a whole stack. Its leading shape is the bijector's
@@ -50,10 +50,10 @@ class ARFlowBijector(tfb.Bijector):
       validate_args: whether to check at run time that inputs are finite. Default False.
       name: name for the ops. Default 'ar_flow'.
 
-    The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the network
-    in the inverse pass and its log-det; sampling is without). In TFP's hash of a bijector the state of
-    the weights takes part, so that no cache (`tfb.Chain`'s, say) answers for other weights: do not use
-    one as a dictionary key across weight updates.
+    The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the
+    network in the inverse pass and its log-det; sampling is without). In TFP's hash of a bijector
+    the state of the weights takes part, so that no cache (`tfb.Chain`'s, say) answers for other
+    weights: do not use one as a dictionary key across weight updates.
 
     Cost: inverse, either log-det, or both together: one parallel pass. forward: one sequential pass
     (for cached networks, the arithmetic of one parallel pass), and one parallel pass more for its
@@ -68,7 +68,8 @@ class ARFlowBijector(tfb.Bijector):
     References:
       D. P. Kingma et al., Improving variational inference with inverse autoregressive flow,
         arXiv:1606.04934, 2016.
-      G. Papamakarios et al., Masked autoregressive flow for density estimation, arXiv:1705.07057, 2017.
+      G. Papamakarios et al., Masked autoregressive flow for density estimation, arXiv:1705.07057,
+      2017.
 
     >>> network = tfp_ar.networks.WaveNet(event_shape=[8], residual_channels=4)
     >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [8])

@@ -29,7 +29,8 @@ class BatchRunner:
         Args:
           run: function of tensors [B, ...] that gives a tensor or tuple of tensors [B, ...].
           value: [..., *event_shape].
-          parts: list of the parts of the conditioning, their leading shapes broadcasting with value's.
+          parts: list of the parts of the conditioning, their leading shapes broadcasting with
+            value's.
 
         Returns: what `run` gives, with the broadcast leading shape instead of B.
         """

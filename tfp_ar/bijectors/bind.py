@@ -14,8 +14,9 @@ def bind(distribution_or_bijector, conditional_input):
     """The same distribution or bijector, every conditioned flow in it conditioned on one input.
 
     Nothing is changed: what is returned shares all networks, hence weights and compiled code, with
-    the original. Its batch shape is the leading shape of `conditional_input`, as if it had been built
-    for these conditions: samples are [n, *batch, *event], and `log_prob` takes no further arguments.
+    the original. Its batch shape is the leading shape of `conditional_input`, as if it had been
+    built for these conditions: samples are [n, *batch, *event], and `log_prob` takes no further
+    arguments.
 
     Args:
       distribution_or_bijector: a tfd.Distribution or tfb.Bijector that holds ARFlowBijectors at any

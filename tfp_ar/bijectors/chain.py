@@ -16,8 +16,8 @@ class Chain(tfb.Composition):
 
     `tfb.Chain` wants a dict of keyword arguments for each bijector by name, and drops any others
     without a word. This one hands `conditional_input` to each bijector that is conditioned, and
-    `training` to each flow; both also reach flows inside `tfb.Invert` and nested chains. Arguments by
-    the names of bijectors work as in `tfb.Chain`.
+    `training` to each flow; both also reach flows inside `tfb.Invert` and nested chains. Arguments
+    by the names of bijectors work as in `tfb.Chain`.
 
     Args:
       bijectors: list of bijectors, the last one applied first in `forward`. An empty list is the
@@ -65,7 +65,8 @@ class Chain(tfb.Composition):
     def _kwargs_of(self, bijector, kwargs):
         if kwargs.get("conditional_input") is not None and not takes_conditioning(self):
             raise ValueError(
-                f"conditional_input: no bijector of {self.name!r} is conditioned; it would be ignored."
+                f"conditional_input: no bijector of {self.name!r} is conditioned; it would be "
+                "ignored."
             )
         names = {b.name for b in self.bijectors} | {"conditional_input", "training"}
         if set(kwargs) - names:
@@ -76,9 +77,7 @@ class Chain(tfb.Composition):
         return {**_condition_kwargs(bijector, kwargs), **kwargs.get(bijector.name, {})}
 
     def _is_increasing(self, **kwargs):
-        signs = [
-            b._internal_is_increasing(**self._kwargs_of(b, kwargs)) for b in self.bijectors
-        ]
+        signs = [b._internal_is_increasing(**self._kwargs_of(b, kwargs)) for b in self.bijectors]
         increasing = True
         for sign in signs:
             increasing = increasing == sign
@@ -105,7 +104,7 @@ def _members(bijector) -> list:
 
 
 def _condition_kwargs(bijector, kwargs) -> dict:
-    """`conditional_input` and `training` out of `kwargs`, in the form that `bijector` takes them."""
+    """What `bijector` takes of `conditional_input` and `training` in `kwargs`, in its own form."""
     if not flows(bijector):
         return {}
     if isinstance(bijector, (ARFlowBijector, Chain)):

@@ -11,14 +11,15 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
     """Remembers pairs (u, x) of one bijector and their log-det, as long as they are right.
 
     TFP's own cache knows tensors only: after a weight update, it goes on to return what the old
-    weights gave; with a pair that was computed outside a gradient tape, it breaks the gradient of what
-    is computed inside. It cannot be left out either: `TransformedDistribution.log_prob(x)` asks for
-    inverse(x), then for the log-det at the result, which without a cache takes a whole sampling. So
-    each pair also holds the state of the weights, and a pair is forgotten when it no longer fits.
+    weights gave; with a pair that was computed outside a gradient tape, it breaks the gradient of
+    what is computed inside. It cannot be left out either: `TransformedDistribution.log_prob(x)`
+    asks for inverse(x), then for the log-det at the result, which without a cache takes a whole
+    sampling. So each pair also holds the state of the weights, and a pair is forgotten when it no
+    longer fits.
 
     Args:
-      bijector: has `_augmented_forward` and `_augmented_inverse`, which return the transformed tensor
-        and a dict of attributes ('ildj' among them, if known), and `change_counter`.
+      bijector: has `_augmented_forward` and `_augmented_inverse`, which return the transformed
+        tensor and a dict of attributes ('ildj' among them, if known), and `change_counter`.
     """
 
     def __init__(self, bijector):

@@ -3,15 +3,15 @@
 A sample solves x = g(x; theta) with g the transformer at the parameters of the parallel pass, and
 dg/dx strictly triangular in the network's order. A cotangent v on x is pulled back by
     lambda = v + (dg/dx)^T lambda,        v_theta = (dg/dtheta)^T lambda.
-The fixed-point iteration for lambda ends after at most `event_size` steps, as dg/dx is nilpotent, and
-usually after far fewer.
+The fixed-point iteration for lambda ends after at most `event_size` steps, as dg/dx is nilpotent,
+and usually after far fewer.
 """
 
 import numpy as np
 import tensorflow as tf
 
-# An iteration is one vector-Jacobian product, about two parallel passes; backpropagation through the
-# cached loop, the alternative, costs as much as some 60 of them (measured, see the benchmarks).
+# An iteration is one vector-Jacobian product, about two parallel passes; backpropagation through
+# the cached loop, the alternative, costs as much as some 60 of them (measured, see the benchmarks).
 MAX_ITERATIONS = 64
 # Residual, relative to the largest entry of lambda in the same sample, in units of rounding.
 TOLERANCE_IN_EPSILON = 16.0
@@ -27,8 +27,8 @@ def implicit_vjp(g, x, theta, cotangent):
       cotangent: like x.
 
     Returns: list of cotangents like `theta`, and a bool scalar: whether the iteration converged. If
-    it did not (strong coupling over a long range, where powers of dg/dx grow before they vanish), the
-    cotangents are not to be used.
+    it did not (strong coupling over a long range, where powers of dg/dx grow before they vanish),
+    the cotangents are not to be used.
     """
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, *theta])
@@ -54,4 +54,3 @@ def implicit_vjp(g, x, theta, cotangent):
     )
     pulled = tape.gradient(y, theta, lam, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return pulled, converged
-

@@ -14,8 +14,9 @@ SAMPLING = (CACHED, REFERENCE)
 class Sampler:
     """x = T(u; conditioning, weights) for flat batches, differentiable in all three.
 
-    The loop is compiled by XLA also when called eagerly. A compiled loop cannot be differentiated from
-    outside, not even be run under a tape: hence the custom gradient, by implicit differentiation.
+    The loop is compiled by XLA also when called eagerly. A compiled loop cannot be differentiated
+    from outside, not even be run under a tape: hence the custom gradient, by implicit
+    differentiation.
 
     Args:
       network: the AutoregressiveNetwork.
@@ -79,7 +80,9 @@ class Sampler:
     def _pull_back(self, variables, x, dx, u, *parts):
         """Cotangents on u, parts and variables for the cotangent dx on x."""
         which = tuple(variable.ref() for variable in variables)
-        fast = self._function("implicit", lambda network: self._make_implicit(network, variables), which)
+        fast = self._function(
+            "implicit", lambda network: self._make_implicit(network, variables), which
+        )
         exact = self._function("exact", lambda network: self._make_exact(network, variables), which)
         *pulled, converged = fast(x, dx, u, *parts)
         if tf_private.in_xla_context() or not tf.executing_eagerly():

@@ -1,4 +1,4 @@
-"""Does a bijector_fn fit a network? Asked once, in the constructor, instead of in a compiled loop."""
+"""Does a bijector_fn fit a network? Asked in the constructor, not in a compiled loop."""
 
 import tensorflow as tf
 
@@ -15,7 +15,9 @@ def check_transformer(transformer, network) -> None:
     try:
         hash(transformer)
     except TypeError:
-        raise TypeError(f"bijector_fn: expected a hashable function, got {transformer!r}.") from None
+        raise TypeError(
+            f"bijector_fn: expected a hashable function, got {transformer!r}."
+        ) from None
     shape = [1, *network.event_shape]
     params = tf.zeros([*shape, network.num_params], network.variable_dtype)
     wanted = getattr(transformer, "num_params", network.num_params)

@@ -86,8 +86,9 @@ def batch_size(shape):
 def padded_size(size: int) -> int:
     """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... that is at least `size`.
 
-    XLA compiles once for each batch size (seconds); two sizes an octave bound the number of compiles
-    and waste at most a third of the arithmetic. An empty batch is computed as one of size 1.
+    XLA compiles once for each batch size (seconds); two sizes an octave bound the number of
+    compiles and waste at most a third of the arithmetic. An empty batch is computed as one of size
+    1.
     """
     power = 1 << max(size - 1, 0).bit_length()
     return 3 * power // 4 if power >= 4 and size <= 3 * power // 4 else power
@@ -96,8 +97,8 @@ def padded_size(size: int) -> int:
 def pad(values, size, padded):
     """Appends copies of the first row to each tensor, from `size` to `padded` rows.
 
-    Copies, not zeros: what is valid for a row of the batch is valid for its copy, so that no padding
-    can bring a NaN into a gradient. Only an empty batch gets zeros.
+    Copies, not zeros: what is valid for a row of the batch is valid for its copy, so that no
+    padding can bring a NaN into a gradient. Only an empty batch gets zeros.
     """
     if padded is size or (isinstance(size, int) and size == padded):
         return values

@@ -97,6 +97,6 @@ def require_tensorflow_backend(what: str) -> None:
     """Raises a RuntimeError unless Keras runs on TensorFlow, the only backend TFP can use."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
-            f"{what} needs Keras' TensorFlow backend, as TensorFlow Probability does; Keras runs on "
-            f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
+            f"{what} needs Keras' TensorFlow backend, as TensorFlow Probability does; Keras runs "
+            f"on {keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
         )

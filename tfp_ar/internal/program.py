@@ -1,4 +1,4 @@
-"""What all consumers of one network share: its variables, its change counter, its compiled passes."""
+"""What all consumers of one network share: variables, change counter, compiled passes."""
 
 import weakref
 
@@ -12,16 +12,16 @@ _programs = weakref.WeakKeyDictionary()
 class Program:
     """The compiled functions of a network, and what tells whether its weights have changed.
 
-    One per network, got by `Program.of(network)`: copies of a bijector (TFP makes them freely, and so
-    does `bind`) share compiled functions instead of compiling for seconds each. It holds the network
-    weakly, lest the registry keep it alive.
+    One per network, got by `Program.of(network)`: copies of a bijector (TFP makes them freely, and
+    so does `bind`) share compiled functions instead of compiling for seconds each. It holds the
+    network weakly, lest the registry keep it alive.
     """
 
     def __init__(self, network):
         self._network = weakref.ref(network)
         self._functions = {}
         self.variables = RawVariables(network)
-        self.change_counter = ChangeCounter(self.variables)
+        self.change_counter = ChangeCounter(self.variables.raw)
 
     @classmethod
     def of(cls, network) -> "Program":
@@ -34,7 +34,8 @@ class Program:
         """A `tf.function` of the network, made once for each key.
 
         Args:
-          key: hashable; says all that the function depends on, besides the network and its arguments.
+          key: hashable; says all that the function depends on, besides the network and its
+            arguments.
           make: function network -> function of tensors, used if there is none for the key yet.
           jit_compile: whether XLA compiles it.
         """

@@ -1,4 +1,4 @@
-"""Every use of a private API of TensorFlow or Keras, so that an upgrade has one place to look at."""
+"""Every use of a private API of TensorFlow or Keras: the place to look at after an upgrade."""
 
 import contextlib
 
@@ -18,10 +18,10 @@ def set_trainable(variable: tf.Variable, trainable: bool) -> None:
     variable._trainable = trainable
 
 
-def read(variable: tf.Variable) -> tf.Tensor:
-    """The value of a variable, of which no tape takes notice."""
+def read(variables) -> list[tf.Tensor]:
+    """The values of variables, of which no tape takes notice."""
     with record.stop_recording():
-        return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+        return [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in variables]
 
 
 @contextlib.contextmanager
@@ -65,7 +65,9 @@ def in_xla_context() -> bool:
 def count_writes(graph, variables) -> int:
     """How many ops of `graph` may have written to `variables` so far."""
     inner = {id(outer): placeholder for outer, placeholder in getattr(graph, "captures", ())}
-    handles = [inner.get(id(v.handle), v.handle if _is_of(v.handle, graph) else None) for v in variables]
+    handles = [
+        inner.get(id(v.handle), v.handle if _is_of(v.handle, graph) else None) for v in variables
+    ]
     return sum(
         op.type != "ReadVariableOp" for h in handles if h is not None for op in h.consumers()
     )

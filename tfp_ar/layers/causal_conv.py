@@ -24,15 +24,15 @@ class CausalConv1D(keras.layers.Layer):
 
     with x[t] = 0 for t < 0, so that y[t] depends on x[0..t], or on x[0..t-1] if `exclusive`.
 
-    The taps are concatenated and multiplied once: as one matrix product this is what XLA is fast at,
-    on CPUs in particular (its dilated convolutions are not).
+    The taps are concatenated and multiplied once: as one matrix product this is what XLA is fast
+    at, on CPUs in particular (its dilated convolutions are not).
 
     Args:
       filters: number of output channels.
       kernel_size: number of taps; the last one is the newest.
       dilation_rate: steps of time between taps. Default 1.
-      exclusive: if True, the newest tap is x[t-1]: the type A convolution that the first layer of an
-        autoregressive network needs. Default False.
+      exclusive: if True, the newest tap is x[t-1]: the type A convolution that the first layer of
+        an autoregressive network needs. Default False.
       use_bias: whether to add a bias. Default True.
       kernel_initializer: initializer of the kernel [kernel_size, channels, filters].
       bias_initializer: initializer of the bias [filters].

@@ -15,7 +15,8 @@ class ChannelHead(keras.layers.Layer):
         params[t, c] = relu(a[t, c]) @ U[c] + d[c]
 
     f[t] may depend on x[0..t-1] only; then params[t, c] depends on x[0..t-1] and x[t, 0..c-1]. The
-    condition c' < c is a constant mask inside the call: no optimizer, average or assignment undoes it.
+    condition c' < c is a constant mask inside the call: no optimizer, average or assignment undoes
+    it.
 
     Args:
       num_params: parameters a variable.

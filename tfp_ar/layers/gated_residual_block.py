@@ -19,7 +19,7 @@ class GatedResidualBlock(keras.layers.Layer):
 
         [a, b] = causal_conv(h) + c_global @ V + c_local[t] @ W
         g      = dropout(tanh(a) * sigmoid(b))
-        h'     = h + g @ W_residual + bias
+        h'     = h + g @ W_residual
         skip   = g @ W_skip
 
     Args:
@@ -70,12 +70,16 @@ class GatedResidualBlock(keras.layers.Layer):
         self.residual = bool(residual)
         self.seed = seed
         dtype = self.dtype_policy
-        self.conv = CausalConv1D(2 * self.filters, kernel_size, dilation_rate, dtype=dtype, name="conv")
+        self.conv = CausalConv1D(
+            2 * self.filters, kernel_size, dilation_rate, dtype=dtype, name="conv"
+        )
         self.skip_projection = keras.layers.Dense(
             self.skip_filters, use_bias=False, dtype=dtype, name="skip"
         )
         self.residual_projection = (
-            keras.layers.Dense(self.filters, dtype=dtype, name="residual") if residual else None
+            keras.layers.Dense(self.filters, use_bias=False, dtype=dtype, name="residual")
+            if residual
+            else None
         )
         rate = checks.fraction("dropout", dropout)
         self.dropout = (
@@ -119,7 +123,9 @@ class GatedResidualBlock(keras.layers.Layer):
             return None, skip
         return h + self.residual_projection(g), skip
 
-    def compute_output_shape(self, h_shape, global_condition_shape=None, local_condition_shape=None):
+    def compute_output_shape(
+        self, h_shape, global_condition_shape=None, local_condition_shape=None
+    ):
         """Shapes of (h', skip)."""
         h = tuple(h_shape) if self.residual else None
         return h, (*h_shape[:-1], self.skip_filters)

@@ -1,4 +1,4 @@
-"""Autoregressive networks: Keras layers that map x to parameters of each variable given the past."""
+"""Autoregressive networks: Keras layers from x to parameters of each variable given its past."""
 
 from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 from tfp_ar.networks.wavenet import WaveNet

@@ -18,20 +18,22 @@ class AutoregressiveNetwork(keras.layers.Layer):
     Bijectors and distributions know a network through two calls:
 
     * `network(x, conditional_input)`, the parallel pass: the parameters of all variables at once.
-    * `network.generate(emit, batch_size, conditional_input)`, the sequential pass: one variable after
-      the other, x[i] = emit(params[i], i). Here it is the slow reference, a whole parallel pass for
-      each variable; a network overrides it with a cached one that does the arithmetic of one pass.
+    * `network.generate(emit, batch_size, conditional_input)`, the sequential pass: one variable
+      after the other, x[i] = emit(params[i], i). Here it is the slow reference, a whole parallel
+      pass for each variable; a network overrides it with a cached one that does the arithmetic of
+      one pass.
 
-    A subclass writes `call(self, x, conditional_input=None, training=None)` for x [B, *event_shape];
-    it may leave out arguments that it has no use for. `__call__` merges any leading dimensions into B,
-    checks shapes, and gives float parameters of the dtype of the variables, whatever the compute
-    dtype. `tfp_ar.assert_autoregressive(network)` checks the promise about the order.
+    A subclass writes `call(self, x, conditional_input=None, training=None)` for x [B,
+    *event_shape]; it may leave out arguments that it has no use for. `__call__` merges any leading
+    dimensions into B, checks shapes, and gives float parameters of the dtype of the variables,
+    whatever the compute dtype. `tfp_ar.assert_autoregressive(network)` checks the promise about the
+    order.
 
     Args:
       event_shape: the shape of one x, e.g. [L].
       num_params: parameters of each variable. Default 2, location and log scale.
-      conditional_shape: the shape of one `conditional_input`: None; [k], one vector an event; [L, k]
-        (or [H, W, k]), one a position; or a dict {'global': [k], 'local': [L, k]}. Default None.
+      conditional_shape: the shape of one `conditional_input`: None; [k], one vector an event; [L,
+        k] (or [H, W, k]), one a position; or a dict {'global': [k], 'local': [L, k]}. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
@@ -98,7 +100,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
           x: [..., *event_shape].
           conditional_input: [..., *conditional_shape], or a dict of such; its leading shape
             broadcasts with that of x. None exactly if `conditional_shape` is None.
-          training: whether dropout is on. Default None: off, unless inside a Keras call in training.
+          training: whether dropout is on. Default None: off, unless inside a Keras call in
+            training.
 
         Returns: [..., *event_shape, num_params], of dtype `variable_dtype`.
 
@@ -111,7 +114,10 @@ class AutoregressiveNetwork(keras.layers.Layer):
             kind: c if isinstance(c, keras.KerasTensor) else self._as_input(c)
             for kind, c in self._conditioning.split(conditional_input).items()
         }
-        values, ndims = [x, *parts.values()], [len(self.event_shape), *self._conditioning.event_ndims]
+        values, ndims = (
+            [x, *parts.values()],
+            [len(self.event_shape), *self._conditioning.event_ndims],
+        )
         symbolic = any(isinstance(value, keras.KerasTensor) for value in values)
         if symbolic:  # a Keras functional graph, whose tensors have one batch dimension
             shape = (None,)
@@ -153,13 +159,15 @@ class AutoregressiveNetwork(keras.layers.Layer):
             return
         self.built = True  # so that the call below does not build again
         try:
-            self(ops.zeros((1, *self.event_shape), self.variable_dtype), self.example_conditioning())
+            self(
+                ops.zeros((1, *self.event_shape), self.variable_dtype), self.example_conditioning()
+            )
         except Exception:
             self.built = False
             raise
 
     def example_conditioning(self, batch_shape=(1,), value=None):
-        """A `conditional_input` of leading shape `batch_shape`: zeros, or what `value(shape)` gives."""
+        """A `conditional_input` of leading shape `batch_shape`: zeros, or `value(shape)`."""
         value = value or (lambda shape: ops.zeros(shape, self.variable_dtype))
         shapes = self._conditioning.shapes.values()
         return self._conditioning.join([value((*batch_shape, *shape)) for shape in shapes])
@@ -171,8 +179,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
         eagerly, in a `tf.function`, and under XLA.
 
         Args:
-          emit: pure function (params [B, num_params], i) -> x_i [B] of dtype `variable_dtype`; i, an
-            int32 scalar, is the flat (raster) index of the variable.
+          emit: pure function (params [B, num_params], i) -> x_i [B] of dtype `variable_dtype`; i,
+            an int32 scalar, is the flat (raster) index of the variable.
           batch_size: B, an int or an int32 scalar tensor.
           conditional_input: [B, *conditional_shape], or a dict of such, or None.
 

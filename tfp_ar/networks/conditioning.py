@@ -11,8 +11,8 @@ class ConditioningSpec:
     """The shapes of a network's `conditional_input`, in the form the user gave them.
 
     Args:
-      conditional_shape: None; [k] (one vector an event, "global"); [L, k] or [H, W, k] (one vector a
-        position, "local"); or a dict with keys 'global' and 'local' for both.
+      conditional_shape: None; [k] (one vector an event, "global"); [L, k] or [H, W, k] (one vector
+        a position, "local"); or a dict with keys 'global' and 'local' for both.
       event_shape: the network's event shape; local shapes begin with its positions.
 
     Raises:
@@ -34,8 +34,9 @@ class ConditioningSpec:
             shape = checks.positive_ints("conditional_shape", conditional_shape)
             shapes = {GLOBAL if len(shape) == 1 else LOCAL: shape}
         self.shapes = {
-            kind: checks.positive_ints(f"conditional_shape[{kind!r}]" if self.is_dict else
-                                       "conditional_shape", shape)
+            kind: checks.positive_ints(
+                f"conditional_shape[{kind!r}]" if self.is_dict else "conditional_shape", shape
+            )
             for kind, shape in sorted(shapes.items())
         }
         self._check_ranks(tuple(event_shape))
@@ -50,8 +51,8 @@ class ConditioningSpec:
         positions = shape[:-1]
         if not positions or event_shape[: len(positions)] != positions:
             raise ValueError(
-                "conditional_shape: expected [k] or a local shape that begins with the positions of "
-                f"event_shape {list(event_shape)}, got {list(shape)}."
+                "conditional_shape: expected [k] or a local shape that begins with the positions "
+                f"of event_shape {list(event_shape)}, got {list(shape)}."
             )
 
     def __bool__(self):
@@ -79,14 +80,14 @@ class ConditioningSpec:
         if conditional_input is None:
             if self:
                 raise ValueError(
-                    f"conditional_input: this network is conditioned on shape {self._shown}, got None. "
-                    "Pass conditional_input, or bind it with tfp_ar.bind."
+                    f"conditional_input: this network is conditioned on shape {self._shown}, got "
+                    "None. Pass conditional_input, or bind it with tfp_ar.bind."
                 )
             return {}
         if not self:
             raise ValueError(
-                "conditional_input: this network has conditional_shape=None and would ignore it, got "
-                f"{describe(conditional_input)}."
+                "conditional_input: this network has conditional_shape=None and would ignore it, "
+                f"got {describe(conditional_input)}."
             )
         if isinstance(conditional_input, dict) != self.is_dict:
             raise TypeError(

@@ -32,11 +32,12 @@ class WaveNet(AutoregressiveNetwork):
         params[t, c] = channel_head(relu(sum of skips), x[t, 0..c-1])
 
     The parameters at time t depend on the `receptive_field` steps before t; those of channel c
-    also on the channels before c of the same step. The weights of the last layer start at zero, so that all parameters do and an affine flow starts at the identity.
+    also on the channels before c of the same step. The weights of the last layer start at zero, so
+    that all parameters do and an affine flow starts at the identity.
 
-    `generate` is cached: each block keeps its last (kernel_size - 1) * dilation inputs. A step costs
-    the same for any L, all steps together the arithmetic of one parallel pass, and the caches take
-    memory linear in the receptive field.
+    `generate` is cached: each block keeps its last (kernel_size - 1) * dilation inputs. A step
+    costs the same for any L, all steps together the arithmetic of one parallel pass, and the caches
+    take memory linear in the receptive field.
 
     Args:
       event_shape: [L], or [L, C] for C channels a step.
@@ -44,14 +45,14 @@ class WaveNet(AutoregressiveNetwork):
       residual_channels: channels of h. Default 32.
       skip_channels: channels of the skip connections, and of the head's hidden layer. Default:
         `residual_channels`.
-      dilations: the dilation of each block, e.g. [1, 2, 4, 8, 1, 2, 4, 8]. Default: 1, 2, 4, ... until
-        the receptive field covers the event, at most 512.
+      dilations: the dilation of each block, e.g. [1, 2, 4, 8, 1, 2, 4, 8]. Default: 1, 2, 4, ...
+        until the receptive field covers the event, at most 512.
       kernel_size: taps of each block's convolution. Default 2.
-      conditional_shape: None, [k] (global), [L, k] (local) or {'global': [k], 'local': [L, k]}; both
-        kinds enter every gate. Default None.
-      position_encoding: None (the same law at every t, but for the start of the sequence); 'learned',
-        a vector a step; or 'sinusoidal', fixed sines and cosines and a learned projection.
-        Default None.
+      conditional_shape: None, [k] (global), [L, k] (local) or {'global': [k], 'local': [L, k]};
+        both kinds enter every gate. Default None.
+      position_encoding: None (the same law at every t, but for the start of the sequence);
+        'learned', a vector a step; or 'sinusoidal', fixed sines and cosines and a learned
+        projection. Default None.
       dropout: fraction of each gate's output dropped in training. Default 0.
       seed: seed of the dropout. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
@@ -142,7 +143,9 @@ class WaveNet(AutoregressiveNetwork):
         self.input_conv.build((*positions, self.channels))
         shapes = self.conditioning.shapes
         conditions = {
-            f"{kind}_condition_shape": (None, *shapes[kind]) for kind in (GLOBAL, LOCAL) if kind in shapes
+            f"{kind}_condition_shape": (None, *shapes[kind])
+            for kind in (GLOBAL, LOCAL)
+            if kind in shapes
         }
         for block in self.blocks:
             block.build(hidden, **conditions)
@@ -224,7 +227,7 @@ class WaveNet(AutoregressiveNetwork):
 
 
 def default_dilations(length: int, kernel_size: int) -> tuple[int, ...]:
-    """1, 2, 4, ... until the receptive field covers `length` steps, at most 512 (as in the paper)."""
+    """1, 2, 4, ... until the receptive field covers `length` steps; at most 512, as in the paper."""
     dilations = [1]
     while 1 + (kernel_size - 1) * sum(dilations) < length - 1 and dilations[-1] < 512:
         dilations.append(2 * dilations[-1])

@@ -72,10 +72,7 @@ class _Step:
         )
         self.now_kernels = [cast(block.conv.kernel)[-1] for block in blocks]
         self.biases = tf.stack([cast(block.conv.bias) for block in blocks])[:, tf.newaxis]
-        self.residuals = [
-            (cast(block.residual_projection.kernel), cast(block.residual_projection.bias))
-            for block in blocks[:-1]
-        ]
+        self.residual_kernels = [cast(block.residual_projection.kernel) for block in blocks[:-1]]
         self.skip_kernel = tf.concat([cast(b.skip_projection.kernel) for b in blocks], axis=0)
 
     def _place_caches(self):
@@ -91,7 +88,9 @@ class _Step:
         self.gate_offset = self.biases
         self.local = None
         if GLOBAL in conditions:
-            kernels = tf.stack([self._cast(b.global_projection.kernel) for b in self.network.blocks])
+            kernels = tf.stack(
+                [self._cast(b.global_projection.kernel) for b in self.network.blocks]
+            )
             self.gate_offset += tf.einsum("bk,nkf->nbf", self._cast(conditions[GLOBAL]), kernels)
         if LOCAL in conditions:
             self.local = tf.transpose(self._cast(conditions[LOCAL]), [1, 0, 2])
@@ -104,10 +103,8 @@ class _Step:
         return tf.zeros([rows, self.batch_size, self.filters], self.dtype)
 
     def input(self, t, x_before):
-        """h [B, R] of the first block at time t, from x at t - 1."""
-        x_before = tf.cast(x_before, self.dtype)
-        is_later = tf.cast(t > 0, self.dtype)  # at t = 0 the parallel pass sees zeros
-        h = tf.matmul(x_before * is_later, self.input_kernel) + self.input_bias
+        """Input [B, R] of the first block at time t, from x at t - 1."""
+        h = tf.matmul(tf.cast(x_before, self.dtype), self.input_kernel) + self.input_bias
         return h if self.positions is None else h + self.positions[t]
 
     def blocks(self, t, h, cache):
@@ -119,9 +116,8 @@ class _Step:
             a, b = tf.split(gates_in[i] + tf.matmul(h, kernel), 2, axis=-1)
             g = tf.tanh(a) * tf.sigmoid(b)
             outputs.append(g)
-            if i < len(self.residuals):
-                residual_kernel, residual_bias = self.residuals[i]
-                h = h + tf.matmul(g, residual_kernel) + residual_bias
+            if i < len(self.residual_kernels):
+                h = h + tf.matmul(g, self.residual_kernels[i])
         features = tf.nn.relu(tf.matmul(tf.concat(outputs, axis=-1), self.skip_kernel))
         if self.taps:
             rows = (self.offsets + t % self.sizes)[:, tf.newaxis]
@@ -139,13 +135,15 @@ class _Step:
             past = tf.gather(cache, tf.reshape(rows, [-1]))
             products = tf.matmul(past, self.past_kernels)
             z += tf.reduce_sum(
-                tf.reshape(products, [len(self.sizes), self.taps, self.batch_size, 2 * self.filters]),
+                tf.reshape(
+                    products, [len(self.sizes), self.taps, self.batch_size, 2 * self.filters]
+                ),
                 axis=1,
             )
         return tf.broadcast_to(z, [len(self.sizes), self.batch_size, 2 * self.filters])
 
     def channels(self, t, features, emit):
-        """x [B, C] at time t, channel after channel, each seeing those before it."""
+        """Values [B, C] at time t, channel after channel, each seeing those before it."""
         head, channels = self.network.head, self.network.channels
         hidden = self._cast(head.hidden(features))
         output_kernel, output_bias = self._cast(head.output_kernel), self._cast(head.output_bias)

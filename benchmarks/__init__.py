@@ -1,0 +1,1 @@
+"""Measured ratios; every module here is a command: python -m benchmarks.NAME."""
