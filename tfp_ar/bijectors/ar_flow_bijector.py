@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 from tfp_ar.bijectors.affine import Affine
 from tfp_ar.bijectors.batch_runner import BatchRunner
 from tfp_ar.bijectors.flow_cache import FlowCache
+from tfp_ar.bijectors.inverse_pass import inverse_pass, make_inverse_pass
 from tfp_ar.bijectors.sampling import CACHED, SAMPLING, Sampler
 from tfp_ar.bijectors.transformer_check import check_transformer
 from tfp_ar.internal import batching, checks
@@ -93,7 +94,7 @@ class ARFlowBijector(tfb.Bijector):
     ):
         parameters = dict(locals())
         checks.require_tensorflow_backend("ARFlowBijector")
-        network = as_network(network, event_shape)
+        network = parameters["network"] = as_network(network, event_shape)
         checks.one_of("sampling", sampling, SAMPLING)
         transformer = Affine(log_scale_bound) if bijector_fn is None else bijector_fn
         check_transformer(transformer, network)
@@ -203,23 +204,12 @@ class ARFlowBijector(tfb.Bijector):
     def _augmented_inverse(self, x, conditional_input=None, training=None):
         x, parts = self._checked("y", x, conditional_input)  # and inverse's argument y
         if training or not tf.executing_eagerly():
-            u, ildj = self._inverse_pass(self._network, x, conditional_input, training)
+            u, ildj = inverse_pass(self._network, self._transformer, x, conditional_input, training)
         else:
-            run = self._runner.compiled(("inverse", self._transformer), self._make_inverse)
+            make = make_inverse_pass(self._transformer)
+            run = self._runner.compiled(("inverse", self._transformer), make)
             u, ildj = self._runner(run, x, parts)
         return u, {"ildj": ildj}
-
-    def _make_inverse(self, network):
-        join = network.conditioning.join
-        return lambda x, *parts: self._inverse_pass(network, x, join(parts), False)
-
-    def _inverse_pass(self, network, x, conditional_input, training):
-        """(u, log|det du/dx|) by one parallel pass."""
-        transformer = self._transformer(network(x, conditional_input, training=training))
-        u = transformer.inverse(x)
-        ildj = transformer.inverse_log_det_jacobian(x, event_ndims=0)
-        ildj = tf.broadcast_to(ildj, tf.shape(u))  # a constant log-det comes as a scalar
-        return u, tf.reduce_sum(ildj, axis=list(range(-len(network.event_shape), 0)))
 
     def _forward(self, x, **kwargs):
         return self._augmented_forward(x, **kwargs)[0]

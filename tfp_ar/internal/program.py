@@ -36,7 +36,8 @@ class Program:
         Args:
           key: hashable; says all that the function depends on, besides the network and its
             arguments.
-          make: function network -> function of tensors, used if there is none for the key yet.
+          make: function network -> function of tensors, used if there is none for the key yet. It
+            must not hold the network: the registry would keep that alive.
           jit_compile: whether XLA compiles it.
         """
         key = (key, jit_compile)

@@ -1,5 +1,6 @@
 """A Keras layer's variables as TensorFlow and TFP need to see them."""
 
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,11 +21,16 @@ class RawVariables(Sequence):
     twice.
 
     Args:
-      layer: a Keras layer.
+      layer: a Keras layer; whoever uses this sequence must keep it alive.
     """
 
     def __init__(self, layer):
-        self._layer = layer
+        # Weakly, as the registry of programs holds one of these for each living network.
+        self._layer_ref = weakref.ref(layer)
+
+    @property
+    def _layer(self):
+        return self._layer_ref()
 
     def _synced(self) -> list[tf.Variable]:
         trainable = {id(tf_private.raw_variable(v)) for v in self._layer.trainable_variables}
@@ -66,7 +72,7 @@ class ChangeCounter:
         self._values = []
 
     def __call__(self):
-        """A hashable value, equal to an earlier one only if the variables have not changed since."""
+        """A hashable value, equal to an earlier one only if no variable has changed since."""
         if not tf.executing_eagerly():
             graph = tf.compat.v1.get_default_graph()
             return (*_graph(), tf_private.count_writes(graph, self._variables()))

@@ -227,7 +227,7 @@ class WaveNet(AutoregressiveNetwork):
 
 
 def default_dilations(length: int, kernel_size: int) -> tuple[int, ...]:
-    """1, 2, 4, ... until the receptive field covers `length` steps; at most 512, as in the paper."""
+    """1, 2, 4, ... until the receptive field covers `length` steps; 512 at most, as the paper."""
     dilations = [1]
     while 1 + (kernel_size - 1) * sum(dilations) < length - 1 and dilations[-1] < 512:
         dilations.append(2 * dilations[-1])
