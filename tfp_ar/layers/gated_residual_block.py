@@ -27,8 +27,8 @@ class GatedResidualBlock(keras.layers.Layer):
       skip_filters: channels of the skip connection.
       kernel_size: taps of the convolution. Default 2.
       dilation_rate: steps between taps. Default 1.
-      residual: whether the block makes h'. The last block of a network does not: nothing reads it,
-        so its weights would get no gradient. Default True.
+      residual: whether the block adds to h; if not, h' = h. The last block of a network does not:
+        nothing reads its h', so that its weights would get no gradient. Default True.
       dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
       seed: seed of the dropout. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
@@ -39,7 +39,7 @@ class GatedResidualBlock(keras.layers.Layer):
       local_condition: [..., L, k] or None; one vector a step of time.
       training: whether to apply dropout.
 
-    Returns: the pair (h' [..., L, filters] or None, skip [..., L, skip_filters]).
+    Returns: the pair (h' [..., L, filters], skip [..., L, skip_filters]).
 
     Raises:
       TypeError, ValueError: for sizes that are no positive integers, or dropout outside [0, 1).
@@ -112,7 +112,7 @@ class GatedResidualBlock(keras.layers.Layer):
         """Returns (h', skip)."""
         z = self.conv(h)
         if global_condition is not None:
-            z = z + ops.expand_dims(self.global_projection(global_condition), -2)
+            z = z + self.global_projection(ops.expand_dims(global_condition, -2))
         if local_condition is not None:
             z = z + self.local_projection(local_condition)
         g = gated_activation(z)
@@ -120,15 +120,14 @@ class GatedResidualBlock(keras.layers.Layer):
             g = self.dropout(g, training=training)
         skip = self.skip_projection(g)
         if self.residual_projection is None:
-            return None, skip
+            return h, skip
         return h + self.residual_projection(g), skip
 
     def compute_output_shape(
         self, h_shape, global_condition_shape=None, local_condition_shape=None
     ):
         """Shapes of (h', skip)."""
-        h = tuple(h_shape) if self.residual else None
-        return h, (*h_shape[:-1], self.skip_filters)
+        return tuple(h_shape), (*h_shape[:-1], self.skip_filters)
 
     def get_config(self):
         """The constructor's arguments."""

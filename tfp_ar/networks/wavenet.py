@@ -155,7 +155,7 @@ class WaveNet(AutoregressiveNetwork):
             self.position_table = self.add_weight(
                 name="position_table",
                 shape=(self.length, self.residual_channels),
-                initializer=keras.initializers.RandomNormal(0.05),
+                initializer=keras.initializers.RandomNormal(stddev=0.05),
             )
         elif self.position_encoding == "sinusoidal":
             self.position_projection.build((self.length, self.residual_channels))

@@ -26,6 +26,28 @@ def generate(network, emit, batch_size, conditions):
       batch_size: B, an int or a scalar tensor.
       conditions: parts of the conditioning by kind, with leading shape [B].
     """
+    if isinstance(batch_size, int):
+        if batch_size == 0:
+            return tf.zeros([0, *network.event_shape], network.variable_dtype)
+        return _generate(network, emit, batch_size, conditions)
+    # TensorFlow's scatter refuses empty rows: a batch that may be empty gets one of zeros then.
+    rows = tf.maximum(batch_size, 1)
+    conditions = {kind: _pad(c, rows - batch_size) for kind, c in conditions.items()}
+
+    def emit_rows(params, i):
+        return _pad(emit(params[:batch_size], i), rows - batch_size)
+
+    return _generate(network, emit_rows, rows, conditions)[:batch_size]
+
+
+def _pad(value, missing):
+    """Appends `missing` rows of zeros."""
+    value = tf.convert_to_tensor(value)
+    return tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1))
+
+
+def _generate(network, emit, batch_size, conditions):
+    """`generate` for a batch that is not empty."""
     step = _Step(network, batch_size, conditions)
     length, channels = network.length, network.channels
     dtype = tf.as_dtype(network.variable_dtype)

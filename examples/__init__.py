@@ -1,0 +1,1 @@
+"""Complete programs that use tfp_ar; each runs as `python -m examples.NAME --help`."""

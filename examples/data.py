@@ -1,0 +1,155 @@
+"""Integer sequences to model, split in three: scikit-learn's digits, or speech from a folder."""
+
+import collections
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+DIGIT_SIDE = 8  # sklearn.datasets.load_digits: images of 8x8
+DIGIT_HIGHEST = 16  # with 17 levels
+VALIDATION_FRACTION = TEST_FRACTION = 0.15
+
+PCM_LOWEST, PCM_HIGHEST = -(2**15), 2**15 - 1  # 16 bits
+# Of the .wav files, sorted by path and counted from 0: those at 0, 10, 20, ... are for the test,
+# those at 1, 11, 21, ... for validation.
+FILE_CYCLE, TEST_FILE, VALIDATION_FILE = 10, 0, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Examples of one split.
+
+    Attributes:
+      x: integers as float32, [n, d].
+      groups: [n]; examples of different groups are independent: digits, or recordings.
+    """
+
+    x: np.ndarray
+    groups: np.ndarray
+
+    def thinned(self, most: int) -> "Split":
+        """At most `most` examples, evenly spaced."""
+        if len(self.x) <= most:
+            return self
+        kept = np.linspace(0, len(self.x) - 1, most).astype(np.int64)
+        return Split(self.x[kept], self.groups[kept])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Three splits and what the integers mean.
+
+    Attributes:
+      name: for titles and figures.
+      train, validation, test: the splits.
+      low, high: the integers' range, both inclusive.
+      stationary: whether all positions follow one law, but for the start (speech), or each its own
+        (pixels).
+      sample_rate: in Hz, None if the sequence is no sound.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    low: int
+    high: int
+    stationary: bool
+    sample_rate: int | None = None
+
+    @property
+    def dims(self) -> int:
+        """d, the length of a sequence."""
+        return self.train.x.shape[1]
+
+
+def load_digits(seed: int) -> Dataset:
+    """scikit-learn's 1797 handwritten digits, rows joined to sequences of 64.
+
+    The split is a random one of the images, a function of the seed.
+    """
+    import sklearn.datasets  # here, so that speech does without
+
+    x = sklearn.datasets.load_digits().data.astype(np.float32)
+    order = np.random.default_rng(seed).permutation(len(x))
+    cuts = np.round(len(x) * np.array([1 - VALIDATION_FRACTION - TEST_FRACTION, 1 - TEST_FRACTION]))
+    splits = [Split(x[part], part) for part in np.split(order, cuts.astype(np.int64))]
+    return Dataset("digits", *splits, low=0, high=DIGIT_HIGHEST, stationary=False)
+
+
+def load_speech(wav_dir: str, window: int) -> Dataset:
+    """16-bit PCM from all .wav files under a folder, cut into windows that do not overlap.
+
+    Files that cannot be decoded or are shorter than a window are left out with a warning. Of
+    several channels the first counts.
+
+    Args:
+      wav_dir: the folder, searched with its subfolders.
+      window: samples in each example.
+
+    Raises:
+      ValueError: if the folder does not exist, a split has no usable file, or sample rates differ.
+    """
+    folder = pathlib.Path(wav_dir)
+    if not folder.is_dir():
+        raise ValueError(f"wav_dir: {wav_dir!r} is not a folder.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
+    if not paths:
+        raise ValueError(f"wav_dir: no file in {wav_dir!r} ends in .wav.")
+    windows = collections.defaultdict(list)
+    groups = collections.defaultdict(list)
+    rates, rejected = {}, []
+    for index, path in enumerate(paths):
+        try:
+            samples, rate = read_pcm(path)
+            if len(samples) < window:
+                raise ValueError(f"{len(samples)} samples, fewer than a window of {window}")
+        except ValueError as error:
+            rejected.append(f"{path.name}: {error}")
+            logging.warning("Leaving out %s", rejected[-1])
+            continue
+        rates.setdefault(rate, path.name)
+        place = {TEST_FILE: "test", VALIDATION_FILE: "validation"}.get(index % FILE_CYCLE, "train")
+        cut = samples[: len(samples) // window * window].reshape([-1, window])
+        windows[place].append(cut)
+        groups[place].append(np.full(len(cut), index))
+    missing = [place for place in ("train", "validation", "test") if place not in windows]
+    if missing:
+        raise ValueError(
+            f"wav_dir: of {len(paths)} .wav files in {wav_dir!r}, {len(rejected)} cannot be used"
+            f"{''.join(f' ({r})' for r in rejected[:1])}; none is left for {', '.join(missing)}. "
+            f"Three usable files are the least: of every {FILE_CYCLE} files in sorted order, one "
+            "is for the test and one for validation."
+        )
+    if len(rates) > 1:
+        listed = ", ".join(f"{rate} Hz ({name})" for rate, name in sorted(rates.items()))
+        raise ValueError(f"wav_dir: expected one sample rate, got {listed}.")
+    splits = {
+        place: Split(np.concatenate(windows[place]), np.concatenate(groups[place]))
+        for place in windows
+    }
+    return Dataset(
+        "speech",
+        **splits,
+        low=PCM_LOWEST,
+        high=PCM_HIGHEST,
+        stationary=True,
+        sample_rate=next(iter(rates)),
+    )
+
+
+def read_pcm(path) -> tuple[np.ndarray, int]:
+    """The first channel of a 16-bit PCM file as integers in float32 [n], and the rate in Hz.
+
+    Raises:
+      ValueError: if it cannot be decoded.
+    """
+    try:
+        audio, rate = tf.audio.decode_wav(tf.io.read_file(str(path)))
+    except tf.errors.OpError as error:
+        raise ValueError(f"no 16-bit PCM ({error.message})") from None
+    # decode_wav divides by 2^15, which float32 undoes exactly.
+    return np.rint(audio.numpy()[:, 0] * 2.0**15).astype(np.float32), int(rate)

@@ -1,0 +1,328 @@
+"""Gradients of sampling: equal to backpropagation through the reference loop."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tests import helpers
+from tests.compliance.registry import LazyReversed, decreasing, sinh_arcsinh
+from tfp_ar import ARFlowBijector
+from tfp_ar.bijectors import implicit, sampling
+from tfp_ar.bijectors.affine import Affine
+from tfp_ar.networks import AutoregressiveNetwork, WaveNet
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+EXACT = {"rtol": 1e-10, "atol": 1e-10}
+MODES = {
+    "eager": lambda run: run,
+    "graph": functools.partial(tf.function, autograph=False),
+    "xla": functools.partial(tf.function, autograph=False, jit_compile=True),
+}
+
+
+def wavenet(scale=0.4, event_shape=(5,), **kwargs):
+    """A small WaveNet of random weights."""
+    settings = {"residual_channels": 3, "skip_channels": 6, "dilations": [2, 1], **kwargs}
+    network = WaveNet(event_shape, dtype="float64", **settings)
+    return helpers.randomize(network, scale, seed=41)
+
+
+def reversed_network(scale=0.4, **kwargs):
+    """A network whose order is not the raster order."""
+    network = LazyReversed([4], dtype="float64", **kwargs)
+    network.build((None, 4))
+    return helpers.randomize(network, scale, seed=42)
+
+
+def reference(network, transformer, u, c):
+    """A sample, by the slow loop that a tape can go through."""
+    noise = tf.transpose(tf.reshape(u, [u.shape[0], -1]))
+
+    def emit(params, i):
+        return transformer(params).forward(noise[i])
+
+    return AutoregressiveNetwork.generate(network, emit, u.shape[0], c)
+
+
+def pulled(sample, u, parts, variables):
+    """(x, cotangents on u, conditioning and variables) of a function of x of no symmetry."""
+    with tf.GradientTape() as tape:
+        tape.watch([u, *parts])
+        x = sample(u, *parts)
+        y = tf.reduce_sum(tf.sin(x * (1.0 + tf.range(x.shape[-1], dtype=x.dtype))))
+    return x, *tape.gradient(y, [u, *parts, *variables])
+
+
+def assert_gradients(bijector, mode="eager", batch=3, want_converged=None):
+    """That a bijector's gradients are those of the reference loop, for all there is."""
+    network = bijector.network
+    u = helpers.normal([batch, *network.event_shape], "float64", seed=1)
+    c = helpers.random_conditioning(network, batch, seed=2)
+    parts = tf.nest.flatten(c)
+
+    def pack(parts):
+        return tf.nest.pack_sequence_as(c, parts) if parts else None
+
+    transformer = bijector.parameters["bijector_fn"] or Affine()
+    variables = bijector.trainable_variables
+    want = pulled(
+        lambda u, *parts: reference(network, transformer, u, pack(parts)), u, parts, variables
+    )
+
+    @MODES[mode]
+    def run(u, parts):
+        return pulled(
+            lambda u, *parts: bijector.forward(u, conditional_input=pack(parts)),
+            u,
+            parts,
+            variables,
+        )
+
+    got = run(u, parts)
+    assert len(got) == 2 + len(parts) + len(variables)
+    for k, (a, b) in enumerate(zip(got, want, strict=True)):
+        # Relative to the largest entry: gradients of strong couplings span orders of magnitude.
+        np.testing.assert_allclose(
+            a / np.abs(b).max(), b / np.abs(b).max(), **EXACT, err_msg=str(k)
+        )
+        assert np.any(b != 0.0), k
+
+
+@pytest.fixture
+def solvers(monkeypatch):
+    """Which of the two ways to pull back have been used, in order."""
+    used = []
+    for name in ("_make_implicit", "_make_exact"):
+        original = getattr(sampling.Sampler, name)
+
+        def made(self, network, variables, name=name, original=original):
+            run = original(self, network, variables)
+
+            def noted(*args):
+                used.append(name.removeprefix("_make_"))
+                return run(*args)
+
+            return noted
+
+        monkeypatch.setattr(sampling.Sampler, name, made)
+    return used
+
+
+# By the fixed point -----------------------------------------------------------------------------
+
+BOTH = {"global": [2], "local": [3, 2]}
+SETTINGS = {
+    "plain": lambda **kwargs: ARFlowBijector(wavenet(), **kwargs),
+    "conditioned": lambda **kwargs: ARFlowBijector(
+        wavenet(event_shape=(3, 2), conditional_shape=BOTH), **kwargs
+    ),
+    "reversed": lambda **kwargs: ARFlowBijector(reversed_network(conditional_shape=[2]), **kwargs),
+    "decreasing": lambda **kwargs: ARFlowBijector(
+        reversed_network(), bijector_fn=decreasing, **kwargs
+    ),
+    "sinh_arcsinh": lambda **kwargs: ARFlowBijector(
+        reversed_network(num_params=4), bijector_fn=sinh_arcsinh, **kwargs
+    ),
+}
+
+
+@pytest.mark.parametrize("make", SETTINGS.values(), ids=SETTINGS.keys())
+def test_gradients_are_those_of_the_loop(make, solvers):
+    assert_gradients(make(jit_compile=False))
+    assert solvers == ["implicit"]  # eagerly the fall-back is not even made where none is needed
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_compiled_gradients_are_those_of_the_loop(mode):
+    assert_gradients(SETTINGS["conditioned"](), mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_of_another_order(mode):
+    assert_gradients(SETTINGS["reversed"](jit_compile=mode == "graph"), mode)
+
+
+def test_gradients_with_a_padded_batch():
+    # 5 rows are computed as 6: the added row must not show in the weights' gradients.
+    assert_gradients(ARFlowBijector(reversed_network()), batch=5)
+
+
+def test_gradients_of_a_frozen_network():
+    network = reversed_network()
+    network.trainable = False
+    bijector = ARFlowBijector(network, jit_compile=False)
+    assert bijector.trainable_variables == ()
+    assert_gradients(bijector)
+
+
+def test_gradients_of_a_partly_frozen_network():
+    network = reversed_network()
+    network.hidden.trainable = False
+    bijector = ARFlowBijector(network, jit_compile=False)
+    assert len(bijector.trainable_variables) == 2
+    assert_gradients(bijector)
+    network.hidden.trainable = True
+    assert len(bijector.trainable_variables) == 4
+    assert_gradients(bijector)
+
+
+# By the fall-back -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_convergence_the_exact_gradient_is_used(mode, monkeypatch):
+    monkeypatch.setattr(implicit, "MAX_ITERATIONS", 1)
+    assert_gradients(ARFlowBijector(reversed_network(), jit_compile=mode == "eager"), mode)
+
+
+def test_one_iteration_would_be_wrong(monkeypatch):
+    # So that the test above shows something: the same with the fall-back cut off.
+    monkeypatch.setattr(implicit, "MAX_ITERATIONS", 1)
+    as_if = implicit.implicit_vjp
+    monkeypatch.setattr(
+        sampling, "implicit_vjp", lambda *args: (as_if(*args)[0], tf.constant(True))
+    )
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_gradients(ARFlowBijector(reversed_network(), jit_compile=False))
+
+
+def autoregression(coefficient, length=80):
+    """x[t] = coefficient x[t-1] + u[t]: the iteration takes `length` steps to end exactly."""
+    network = WaveNet(
+        [length],
+        residual_channels=1,
+        skip_channels=1,
+        dilations=[1],
+        kernel_size=1,
+        dtype="float64",
+    )
+    small = 1e-3  # tanh and sigmoid are used where they are straight
+    values = {
+        "input/kernel": small,
+        "block_0/conv/kernel": [1.0, 0.0],
+        "block_0/conv/bias": [0.5, 0.0],
+        "block_0/skip/kernel": 1.0,
+        "head/feature_kernel": 1.0,
+        "head/feature_bias": 10.0,
+        "head/output_kernel": [2 * coefficient / small / (1 - np.tanh(0.5) ** 2), 0.0],
+    }
+    for variable in network.variables:
+        for name, v in values.items():
+            if variable.path.endswith(name):
+                variable.assign(
+                    np.broadcast_to(np.reshape(v, -1), variable.shape[-1:])
+                    + np.zeros(variable.shape)
+                )
+    return network
+
+
+def test_strong_coupling_falls_back_by_itself(solvers):
+    network = autoregression(1.0)  # a random walk: 80 steps do not fade
+    x = helpers.normal([1, 80], "float64") * 0.1
+    slope = helpers.params_jacobian(network, x[0])[:, 0]
+    assert 0.5 < slope[40, 39] < 2.0, "this network was to be a random walk"
+    assert_gradients(ARFlowBijector(network, jit_compile=False))
+    assert solvers == ["implicit", "exact"]
+
+
+def test_weak_coupling_does_not_fall_back(solvers):
+    assert_gradients(ARFlowBijector(autoregression(0.3), jit_compile=False))
+    assert solvers == ["implicit"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_big_weights(scale):
+    for seed in range(3):
+        network = wavenet(scale, event_shape=(6,), conditional_shape=[2])
+        helpers.randomize(network, scale, seed)
+        assert_gradients(ARFlowBijector(network, jit_compile=False, log_scale_bound=1.0))
+
+
+def test_a_weak_link_before_a_strong_one():
+    # x2 hardly hears x1, x1 loudly hears x0: the first step of the iteration changes little, and a
+    # solver that takes that for the end loses the path from x2 to x0.
+    class Links(AutoregressiveNetwork):
+        def call(self, x):
+            x = tf.reshape(x, [-1, 3])
+            mu = tf.stack([0.0 * x[:, 0], 1e3 * x[:, 0], 1e-3 * x[:, 1]], -1)
+            return tf.stack([mu, 0.0 * mu], -1)
+
+    network = Links([3], dtype="float32")
+    u = helpers.normal([2, 3], seed=1)
+    with tf.GradientTape() as tape:
+        tape.watch(u)
+        y = tf.reduce_sum(ARFlowBijector(network, jit_compile=False).forward(u)[:, 2])
+    np.testing.assert_allclose(tape.gradient(y, u), [[1.0, 1e-3, 1.0]] * 2, rtol=1e-4)
+
+
+# The solver -------------------------------------------------------------------------------------
+
+
+def test_implicit_vjp_solves_the_transposed_system():
+    # x = A x + B theta with A strictly triangular: (I - A^T) lambda = v.
+    size, generator = 6, np.random.default_rng(0)
+    a = np.tril(generator.normal(size=[size, size]), -1)
+    b = generator.normal(size=[size, 3])
+    theta, v = generator.normal(size=[2, 3]), generator.normal(size=[2, size])
+    x = theta @ b.T @ np.linalg.inv(np.eye(size) - a).T
+
+    def g(x, parts):
+        return x @ a.T + parts[0] @ b.T
+
+    (got,), converged = implicit.implicit_vjp(
+        g, tf.constant(x), [tf.constant(theta)], tf.constant(v)
+    )
+    assert converged
+    np.testing.assert_allclose(got, v @ np.linalg.inv(np.eye(size) - a) @ b, rtol=1e-12)
+
+
+def test_implicit_vjp_says_when_it_has_not_converged(monkeypatch):
+    monkeypatch.setattr(implicit, "MAX_ITERATIONS", 3)
+    shift = np.eye(6, k=-1)
+
+    def g(x, parts):
+        return x @ shift.T + parts[0]
+
+    zeros = tf.zeros([1, 6], "float64")
+    for ends, want in ((np.eye(6)[5:], False), (np.eye(6)[1:2], True)):
+        _, converged = implicit.implicit_vjp(g, zeros, [zeros], tf.constant(ends))
+        assert bool(converged) == want
+    # One sample of a batch that has not is enough.
+    both = tf.concat([np.eye(6)[5:], np.eye(6)[1:2]], 0)
+    zeros = tf.zeros([2, 6], "float64")
+    assert not implicit.implicit_vjp(g, zeros, [zeros], both)[1]
+
+
+def test_a_nan_is_no_convergence():
+    zeros, nan = tf.zeros([1, 3], "float64"), tf.fill([1, 3], np.float64(np.nan))
+    _, converged = implicit.implicit_vjp(lambda x, parts: 0.5 * x + parts[0], zeros, [zeros], nan)
+    assert not converged
+
+
+# Higher orders ----------------------------------------------------------------------------------
+
+
+def second_derivative(sample, u):
+    """The gradient of the sum of the gradient."""
+    with tf.GradientTape() as outer:
+        outer.watch(u)
+        with tf.GradientTape() as inner:
+            inner.watch(u)
+            y = tf.reduce_sum(sample(u) ** 2)
+        slope = inner.gradient(y, u)
+    return outer.gradient(slope, u)
+
+
+def test_second_derivatives_are_right_or_refused():
+    network = reversed_network()
+    bijector = ARFlowBijector(network, jit_compile=False)
+    u = helpers.normal([3, 4], "float64", seed=1)
+    want = second_derivative(lambda u: reference(network, Affine(), u, None), u)
+    try:
+        got = second_derivative(bijector.forward, u)
+    except LookupError:  # what TensorFlow raises where there is no gradient
+        return
+    np.testing.assert_allclose(got, want, **EXACT)

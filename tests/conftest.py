@@ -1,0 +1,28 @@
+"""What holds for every test: quiet TensorFlow, fixed seeds, full float32 products."""
+
+import os
+
+# Read when TensorFlow is imported, hence before it is.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # pytest's workers share the memory
+
+import keras
+import pytest
+import tensorflow as tf
+
+tf.get_logger().setLevel("ERROR")
+tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 has 3 digits, tests want 6
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core already: more threads only wait
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds_and_global_settings():
+    """Every test starts from the same seeds and leaves Keras' global settings as they were."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    keras.utils.set_random_seed(20240817)
+    yield
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_floatx(floatx)
+    tf.config.run_functions_eagerly(False)

@@ -1,0 +1,135 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfp_ar.internal import checks
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(7), np.uint8(7), tf.constant(7)])
+def test_positive_int_takes_integers(value):
+    number = checks.positive_int("n", value)
+    assert number == int(value) and type(number) is int
+
+
+@pytest.mark.parametrize(
+    "value, error",
+    [
+        (0, ValueError),
+        (-3, ValueError),
+        (1.0, TypeError),
+        (True, TypeError),
+        ("1", TypeError),
+        (None, TypeError),
+        ([1], TypeError),
+        (np.float32(1.0), TypeError),
+    ],
+)
+def test_positive_int_refuses(value, error):
+    with pytest.raises(error, match=r"^n: expected a positive integer, got .+\.$"):
+        checks.positive_int("n", value)
+
+
+@pytest.mark.parametrize(
+    "value", [[2, 3], (2, 3), np.array([2, 3]), tf.TensorShape([2, 3]), tf.constant([2, 3])]
+)
+def test_positive_ints_takes_sequences(value):
+    numbers = checks.positive_ints("n", value)
+    assert numbers == (2, 3) and {type(n) for n in numbers} == {int}
+
+
+@pytest.mark.parametrize(
+    "value, error, message",
+    [
+        ([], ValueError, r"^n: expected at least one positive integer, got \[\]\.$"),
+        (tf.TensorShape([]), ValueError, "^n: expected at least one positive integer, got"),
+        ([1, 0], ValueError, r"^n\[1\]: expected a positive integer, got 0\.$"),
+        ([1.5], TypeError, r"^n\[0\]: expected a positive integer, got 1\.5\.$"),
+        ([None], TypeError, r"^n\[0\]: expected a positive integer, got None\.$"),
+        ("12", TypeError, r"^n: expected a sequence of positive integers, got '12'\.$"),
+        (12, TypeError, r"^n: expected a sequence of positive integers, got 12\.$"),
+        (None, TypeError, r"^n: expected a sequence of positive integers, got None\.$"),
+        (np.array([1.5]), TypeError, "^n: expected a sequence of positive integers, got"),
+        (tf.TensorShape([None]), TypeError, "^n: expected a sequence of positive integers, got"),
+    ],
+)
+def test_positive_ints_refuses(value, error, message):
+    with pytest.raises(error, match=message):
+        checks.positive_ints("n", value)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, 1e30])
+def test_positive_float_takes_numbers(value):
+    number = checks.positive_float("a", value)
+    assert number == value and type(number) is float
+
+
+@pytest.mark.parametrize(
+    "value, error, message",
+    [
+        (0.0, ValueError, r"^a: expected a positive finite number, got 0\.0\.$"),
+        (-1, ValueError, r"^a: expected a positive finite number, got -1\.$"),
+        (float("inf"), ValueError, r"^a: expected a positive finite number, got inf\.$"),
+        (float("nan"), ValueError, r"^a: expected a positive finite number, got nan\.$"),
+        ("1", TypeError, r"^a: expected a positive number, got '1'\.$"),
+        (True, TypeError, r"^a: expected a positive number, got True\.$"),
+        (None, TypeError, r"^a: expected a positive number, got None\.$"),
+    ],
+)
+def test_positive_float_refuses(value, error, message):
+    with pytest.raises(error, match=message):
+        checks.positive_float("a", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.5, 0.999])
+def test_fraction_takes_numbers(value):
+    number = checks.fraction("p", value)
+    assert number == value and type(number) is float
+
+
+@pytest.mark.parametrize(
+    "value, error",
+    [
+        (1.0, ValueError),
+        (-0.1, ValueError),
+        (float("nan"), ValueError),
+        ("0.5", TypeError),
+        (False, TypeError),
+    ],
+)
+def test_fraction_refuses(value, error):
+    with pytest.raises(error, match=r"^p: expected a number in \[0, 1\), got .+\.$"):
+        checks.fraction("p", value)
+
+
+def test_one_of():
+    assert checks.one_of("kind", None, (None, "a")) is None
+    assert checks.one_of("kind", "a", (None, "a")) == "a"
+    with pytest.raises(ValueError, match=r"^kind: expected one of None, 'a', got 'b'\.$"):
+        checks.one_of("kind", "b", (None, "a"))
+
+
+@pytest.mark.parametrize(
+    "shape", [[2, 3], [7, 2, 3], [None, 2, 3], [None, 3], [2, None], None, tf.TensorShape([2, 3])]
+)
+def test_event_shape_takes(shape):
+    checks.event_shape("x", shape, (2, 3))
+
+
+@pytest.mark.parametrize("shape", [[3], [], [3, 2], [2, 4], [None, 4], [2, 3, 1]])
+def test_event_shape_refuses(shape):
+    with pytest.raises(ValueError) as caught:
+        checks.event_shape("x", shape, (2, 3))
+    assert str(caught.value) == f"x: expected shape [..., 2, 3], got {shape}."
+
+
+def test_event_shape_of_scalars():
+    checks.event_shape("x", [], ())
+    checks.event_shape("x", [4], ())
+
+
+def test_require_tensorflow_backend(monkeypatch):
+    checks.require_tensorflow_backend("A flow")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="^A flow needs Keras' TensorFlow backend, .* on 'jax'"):
+        checks.require_tensorflow_backend("A flow")
