@@ -3,9 +3,10 @@
     python -m benchmarks.sampling
 
 prints, for each length and batch size: seconds of one network pass (`net(x)` under jit_compile), of
-log_prob (compiled, and called eagerly), of cached sampling (called eagerly), of the reference, and
-of sampling from `tfb.MaskedAutoregressiveFlow` around the same network; and their ratios to the
-pass. The slow ones run where they are expected to take less than --slow_seconds.
+log_prob and of cached sampling (both inside a compiled function, and called eagerly), of the
+reference, and of sampling from `tfb.MaskedAutoregressiveFlow` around the same network; and their
+ratios to the pass.
+The slow ones run where they are expected to take less than --slow_seconds.
 """
 
 import json

@@ -28,7 +28,7 @@ def random_block(h, condition=None, scale=0.5, **kwargs):
 
 
 def formula(block, h, global_condition=None, local_condition=None):
-    """(h', skip) for h [L, filters], from the block's weights."""
+    """The pair (h', skip) for h [L, filters], from the block's weights."""
     z = causal_convolution(
         h, block.conv.kernel.numpy(), block.conv.bias.numpy(), block.conv.dilation_rate
     )
@@ -152,7 +152,7 @@ def test_keras_file_round_trip(tmp_path, use_global, use_local, residual):
     values = {"h": normal([2, LENGTH, FILTERS]), **given}
     inputs = {name: keras.Input(value.shape[1:], name=name) for name, value in values.items()}
     block = GatedResidualBlock(FILTERS, SKIP, dilation_rate=2, residual=residual, name="block")
-    model = keras.Model(inputs, [y for y in block(**inputs) if y is not None])
+    model = keras.Model(inputs, block(**inputs))
     randomize(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
