@@ -87,7 +87,7 @@ def plot_loss(path, curve, baselines):
       baselines: dict of name -> bits a dimension, drawn as horizontal lines.
     """
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    axis.plot(curve["step"], curve["train"], label="training, with dropout", color="tab:gray")
+    axis.plot(curve["step"], curve["train"], label="training", color="tab:gray")
     axis.plot(curve["step"], curve["validation"], label="validation, averaged weights")
     for (name, bits), color in zip(baselines.items(), ("tab:red", "tab:orange"), strict=True):
         axis.axhline(bits, label=f"{name}, validation", color=color, linestyle="--")

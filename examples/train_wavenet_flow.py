@@ -79,7 +79,7 @@ _POSITIONS = flags.DEFINE_enum(
     ["auto", "none", "learned", "sinusoidal"],
     "How the network knows the position. auto: learned for digits, none for speech.",
 )
-_DROPOUT = flags.DEFINE_float("dropout", 0.2, "Dropout in the gates.", 0.0, 0.99)
+_DROPOUT = flags.DEFINE_float("dropout", 0.1, "Dropout in the gates.", 0.0, 0.99)
 _TRANSFORMER = flags.DEFINE_enum(
     "transformer",
     "spline",
@@ -93,7 +93,7 @@ _LOG_SCALE_BOUND = flags.DEFINE_float(
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Training steps, at most.", **POSITIVE)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Examples a step.", **POSITIVE)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 3e-3, "Highest learning rate.", 0.0)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-2, "Highest learning rate.", 0.0)
 _WARMUP_STEPS = flags.DEFINE_integer("warmup_steps", 100, "Steps up to it.", **NOT_NEGATIVE)
 _WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 0.0, "Weight decay of AdamW.", 0.0)
 _CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Largest norm of the gradient.", 0.0)

@@ -1,8 +1,8 @@
 """How much work a flow does: the passes through its network, counted.
 
-Two ways to count. `TickingNetwork` counts executions, by ops that tick when they are run, eagerly and
-in graphs; nothing is compiled. `counting.counted` counts runs of compiled functions, and passes that
-are written into a graph outside of those; it also sees what is for XLA.
+Two ways to count. `TickingNetwork` counts executions, by ops that tick when they are run, eagerly
+and in graphs; nothing is compiled. `counting.counted` counts runs of compiled functions, and passes
+that are written into a graph outside of those; it also sees what is for XLA.
 """
 
 import collections

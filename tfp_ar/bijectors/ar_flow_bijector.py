@@ -218,7 +218,11 @@ class ARFlowBijector(tfb.Bijector):
         return self._augmented_inverse(y, **kwargs)[0]
 
     def _inverse_log_det_jacobian(self, y, **kwargs):
-        return self._augmented_inverse(y, **kwargs)[1]["ildj"]
+        # TFP puts the answer into these attributes: the cache must know when it is out of date.
+        attributes = self._cache.inverse_attributes(y, **kwargs)
+        ildj = self._augmented_inverse(y, **kwargs)[1]["ildj"]
+        attributes.update(source="_augmented_inverse", change=self.change_counter())
+        return ildj
 
     def _forward_log_det_jacobian(self, x, **kwargs):
         # The pass at the result: the parameters that sampling used, to rounding.
