@@ -1,11 +1,18 @@
 """Every use of a private API of TensorFlow or Keras: the place to look at after an upgrade."""
 
 import contextlib
+import itertools
+import weakref
 
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import record
 from tensorflow.python.ops import control_flow_util, resource_variable_ops
+
+# Graphs by themselves have no unique name (a function's graph takes over the key of the one around
+# it), and an id may come back.
+_graph_numbers = weakref.WeakKeyDictionary()
+_numbers = itertools.count()
 
 
 def raw_variable(variable) -> tf.Variable:
@@ -51,8 +58,12 @@ def gradient_order(tensors, variables) -> int:
 
 
 def graph_key(graph):
-    """A name for `graph` that no other graph gets, or None if it is None."""
-    return None if graph is None else graph._graph_key
+    """A number for `graph` that no other graph gets, or None if it is None."""
+    if graph is None:
+        return None
+    if graph not in _graph_numbers:
+        _graph_numbers[graph] = next(_numbers)
+    return _graph_numbers[graph]
 
 
 def in_xla_context() -> bool:

@@ -87,11 +87,16 @@ def _same(a: tf.Tensor, b: tf.Tensor) -> bool:
     """Whether two eager tensors hold the same bits."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if "CPU" not in a.device:
-        return bool(tf.reduce_all(tf.equal(tf.bitcast(a, tf.uint8), tf.bitcast(b, tf.uint8))))
+    if "CPU" not in a.device or a.dtype == tf.bfloat16:  # of which there is no view of the memory
+        return bool(tf.reduce_all(tf.equal(_bits(a), _bits(b))))
     a, b = np.asarray(memoryview(a)), np.asarray(memoryview(b))
     same_place = a.__array_interface__["data"] == b.__array_interface__["data"]
     return same_place or a.tobytes() == b.tobytes()
+
+
+def _bits(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor's bytes: a NaN is not equal to itself, its bytes are."""
+    return tensor if tensor.dtype == tf.bool else tf.bitcast(tensor, tf.uint8)
 
 
 class StableTensors:
@@ -121,11 +126,13 @@ class StableTensors:
         if tf.is_tensor(value):
             return value if value.dtype == self._dtype else self._remembered(_Is(value), value)
         array = np.asarray(value)
-        return self._remembered((*_graph(), array.shape, array.dtype.str, array.tobytes()), array)
+        return self._remembered(
+            ("array", *_graph(), array.shape, array.dtype.str, array.tobytes()), array
+        )
 
     def _variable_key(self, variable):
         counter = self._counters.setdefault(variable.ref(), ChangeCounter(lambda: [variable]))
-        return (variable.ref(), counter())
+        return ("variable", variable.ref(), counter())
 
     def _remembered(self, key, value):
         for known, tensor in self._entries:
