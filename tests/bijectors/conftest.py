@@ -5,6 +5,7 @@ import pytest
 # Files and tests that are not yet in their final form: written, but not yet all seen to pass.
 UNFINISHED = (
     "test_flow_cache.py",
+    "test_implicit.py",
     "test_samples_have_the_law_of_log_prob",
     "test_log_scale_bound",
     "test_dtype_is_that_of_the_variables",

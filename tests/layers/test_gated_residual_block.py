@@ -10,6 +10,7 @@ from tests.layers.reference import causal_convolution, gate
 from tfp_ar.layers import GatedResidualBlock
 
 LENGTH, FILTERS, SKIP = 6, 4, 3
+KINDS = list(itertools.product([False, True], repeat=2))  # with global, with local conditioning
 
 
 def conditions(use_global, use_local, batch=2, dtype="float32"):
@@ -43,7 +44,7 @@ def formula(block, h, global_condition=None, local_condition=None):
     return h + g @ block.residual_projection.kernel.numpy(), skip
 
 
-@pytest.mark.parametrize("use_global, use_local", itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize("use_global, use_local", KINDS)
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float64", 1e-13)])
 def test_equals_the_formula(use_global, use_local, residual, dtype, tolerance):
@@ -145,7 +146,7 @@ def test_mixed_precision_computes_in_the_compute_dtype_only():
         np.testing.assert_allclose(tf.cast(y, tf.float32), expected, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("use_global, use_local", itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize("use_global, use_local", KINDS)
 @pytest.mark.parametrize("residual", [True, False])
 def test_keras_file_round_trip(tmp_path, use_global, use_local, residual):
     given = conditions(use_global, use_local)
