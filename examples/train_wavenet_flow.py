@@ -1,7 +1,7 @@
 """Trains a WaveNet autoregressive flow on digits or speech, and compares it with two baselines.
 
     python -m examples.train_wavenet_flow --output_dir=demo_output
-    python -m examples.train_wavenet_flow --wav_dir=FOLDER --window=512
+    python -m examples.train_wavenet_flow --wav_dir=FOLDER --learning_rate=3e-3
 
 By default: scikit-learn's handwritten digits, 8x8 pixels of 17 levels, rows joined to sequences of
 64, 70 % to train, 15 % to validate, 15 % to test. With --wav_dir: windows of 16-bit PCM from all
@@ -137,10 +137,12 @@ def make_flow(data: Dataset) -> tfd.TransformedDistribution:
     x = data.train.x
     # The network sees numbers of about unit size. Constant data, of standard deviation 0, stay as
     # they are.
-    to_integers = [tfb.Shift(x.mean() + 0.5), tfb.Scale(x.std() or np.float32(1.0))]
+    shift, scale = np.float32(x.mean() + 0.5), np.float32(x.std() or 1.0)
     flow = tfp_ar.ARFlowBijector(network, transformer)
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [data.dims])
-    return tfd.TransformedDistribution(base, tfp_ar.bijectors.Chain([*to_integers, flow]))
+    return tfd.TransformedDistribution(
+        base, tfp_ar.bijectors.Chain([tfb.Shift(shift), tfb.Scale(scale), flow])
+    )
 
 
 def make_optimizer() -> keras.optimizers.Optimizer:

@@ -12,9 +12,6 @@ import tensorflow as tf
 
 tf.get_logger().setLevel("ERROR")
 tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 has 3 digits, tests want 6
-if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core already: more threads only wait
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 @pytest.fixture(autouse=True)
