@@ -69,8 +69,10 @@ class ChannelHead(keras.layers.Layer):
 
     def hidden(self, features):
         """The part of a that the features give: [..., L, C, hidden_channels]."""
-        a = ops.matmul(features, self.feature_kernel)
-        return ops.reshape(a, (*ops.shape(a)[:-1], *self.feature_bias.shape)) + self.feature_bias
+        return self._per_channel(ops.matmul(features, self.feature_kernel)) + self.feature_bias
+
+    def _per_channel(self, a):
+        return ops.reshape(a, (*ops.shape(a)[:-1], *self.feature_bias.shape))
 
     def masked_channel_kernel(self):
         """V [C, C, hidden_channels], zero unless the first channel is before the second."""
@@ -82,8 +84,13 @@ class ChannelHead(keras.layers.Layer):
         """Returns parameters [..., L, C, num_params]."""
         a = self.hidden(features)
         if self.channel_kernel is not None:
-            a = a + ops.einsum("...c,cdh->...dh", x, self.masked_channel_kernel())
-        return ops.einsum("...ch,chp->...cp", ops.relu(a), self.output_kernel) + self.output_bias
+            kernel = self.masked_channel_kernel()
+            a = a + self._per_channel(ops.matmul(x, ops.reshape(kernel, [kernel.shape[0], -1])))
+        # Each axis by its letter: TensorFlow 2.21 gives wrong numbers for an einsum with "..." in
+        # float16 on processors that have float16 instructions (oneDNN, AVX512_FP16).
+        lead = "abdefg"[: len(a.shape) - 2]
+        equation = f"{lead}ch,chp->{lead}cp"
+        return ops.einsum(equation, ops.relu(a), self.output_kernel) + self.output_bias
 
     def compute_output_shape(self, features_shape, x_shape):
         """Shape of the parameters."""
