@@ -15,7 +15,6 @@ from tfp_ar.bijectors.affine import Affine
 from tfp_ar.networks import AutoregressiveNetwork, WaveNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-EXACT = {"rtol": 1e-10, "atol": 1e-10}
 MODES = {
     "eager": lambda run: run,
     "graph": functools.partial(tf.function, autograph=False),
@@ -56,17 +55,19 @@ def pulled(sample, u, parts, variables):
     return x, *tape.gradient(y, [u, *parts, *variables])
 
 
-def assert_gradients(bijector, mode="eager", batch=3, want_converged=None):
+def assert_gradients(bijector, mode="eager", batch=3, tolerance=1e-10):
     """That a bijector's gradients are those of the reference loop, for all there is."""
     network = bijector.network
     u = helpers.normal([batch, *network.event_shape], "float64", seed=1)
     c = helpers.random_conditioning(network, batch, seed=2)
-    parts = tf.nest.flatten(c)
+    parts = [] if c is None else tf.nest.flatten(c)
 
     def pack(parts):
         return tf.nest.pack_sequence_as(c, parts) if parts else None
 
-    transformer = bijector.parameters["bijector_fn"] or Affine()
+    transformer = bijector.parameters["bijector_fn"] or Affine(
+        bijector.parameters["log_scale_bound"]
+    )
     variables = bijector.trainable_variables
     want = pulled(
         lambda u, *parts: reference(network, transformer, u, pack(parts)), u, parts, variables
@@ -85,10 +86,8 @@ def assert_gradients(bijector, mode="eager", batch=3, want_converged=None):
     assert len(got) == 2 + len(parts) + len(variables)
     for k, (a, b) in enumerate(zip(got, want, strict=True)):
         # Relative to the largest entry: gradients of strong couplings span orders of magnitude.
-        np.testing.assert_allclose(
-            a / np.abs(b).max(), b / np.abs(b).max(), **EXACT, err_msg=str(k)
-        )
-        assert np.any(b != 0.0), k
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(), err_msg=str(k))
+    assert np.any(want[1] != 0.0)
 
 
 @pytest.fixture
@@ -199,7 +198,7 @@ def autoregression(coefficient, length=80):
         kernel_size=1,
         dtype="float64",
     )
-    small = 1e-3  # tanh and sigmoid are used where they are straight
+    small = 1e-3  # tanh and sigmoid are used where they are straight; it costs three digits
     values = {
         "input/kernel": small,
         "block_0/conv/kernel": [1.0, 0.0],
@@ -216,6 +215,8 @@ def autoregression(coefficient, length=80):
                     np.broadcast_to(np.reshape(v, -1), variable.shape[-1:])
                     + np.zeros(variable.shape)
                 )
+    # No drift: far from 0 the tanh is not straight.
+    network.head.output_bias.assign(-network(tf.zeros([1, length], "float64"))[0, :1])
     return network
 
 
@@ -224,12 +225,12 @@ def test_strong_coupling_falls_back_by_itself(solvers):
     x = helpers.normal([1, 80], "float64") * 0.1
     slope = helpers.params_jacobian(network, x[0])[:, 0]
     assert 0.5 < slope[40, 39] < 2.0, "this network was to be a random walk"
-    assert_gradients(ARFlowBijector(network, jit_compile=False))
+    assert_gradients(ARFlowBijector(network, jit_compile=False), tolerance=1e-7)
     assert solvers == ["implicit", "exact"]
 
 
 def test_weak_coupling_does_not_fall_back(solvers):
-    assert_gradients(ARFlowBijector(autoregression(0.3), jit_compile=False))
+    assert_gradients(ARFlowBijector(autoregression(0.3), jit_compile=False), tolerance=1e-7)
     assert solvers == ["implicit"]
 
 
@@ -286,20 +287,35 @@ def test_implicit_vjp_says_when_it_has_not_converged(monkeypatch):
     def g(x, parts):
         return x @ shift.T + parts[0]
 
-    zeros = tf.zeros([1, 6], "float64")
-    for ends, want in ((np.eye(6)[5:], False), (np.eye(6)[1:2], True)):
-        _, converged = implicit.implicit_vjp(g, zeros, [zeros], tf.constant(ends))
-        assert bool(converged) == want
-    # One sample of a batch that has not is enough.
-    both = tf.concat([np.eye(6)[5:], np.eye(6)[1:2]], 0)
-    zeros = tf.zeros([2, 6], "float64")
-    assert not implicit.implicit_vjp(g, zeros, [zeros], both)[1]
+    def converged(cotangent):
+        x, theta = tf.zeros_like(cotangent), tf.zeros_like(cotangent)
+        return bool(implicit.implicit_vjp(g, x, [theta], tf.constant(cotangent))[1])
+
+    assert not converged(np.eye(6)[5:])
+    assert converged(np.eye(6)[1:2])
+    assert not converged(np.eye(6)[[5, 1]])  # one sample of a batch that has not is enough
 
 
 def test_a_nan_is_no_convergence():
-    zeros, nan = tf.zeros([1, 3], "float64"), tf.fill([1, 3], np.float64(np.nan))
-    _, converged = implicit.implicit_vjp(lambda x, parts: 0.5 * x + parts[0], zeros, [zeros], nan)
+    x, theta, nan = (tf.fill([1, 3], np.float64(value)) for value in (0.0, 0.0, np.nan))
+    _, converged = implicit.implicit_vjp(lambda x, parts: 0.5 * x + parts[0], x, [theta], nan)
     assert not converged
+
+
+def test_substitution_vjp_is_exact_where_powers_grow():
+    # Entries of order 30: the fixed-point iteration passes through 1e6 times the solution.
+    size, generator = 6, np.random.default_rng(0)
+    order = generator.permutation(size)
+    a = np.zeros([size, size])
+    a[np.ix_(order, order)] = np.tril(30 * generator.normal(size=[size, size]), -1)
+    v = generator.normal(size=[2, size])
+    x, theta = tf.zeros([2, size], "float64"), tf.ones([2, size], "float64")
+
+    def g(x, parts):
+        return x @ a.T + parts[0]
+
+    (got,) = implicit.substitution_vjp(g, x, [theta], tf.constant(v), order)
+    np.testing.assert_allclose(got, v @ np.linalg.inv(np.eye(size) - a), rtol=1e-9)
 
 
 # Higher orders ----------------------------------------------------------------------------------
@@ -316,13 +332,39 @@ def second_derivative(sample, u):
     return outer.gradient(slope, u)
 
 
-def test_second_derivatives_are_right_or_refused():
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize("of", ["noise", "weights"])
+def test_second_derivatives_are_refused(of, mode, jit_compile):
     network = reversed_network()
-    bijector = ARFlowBijector(network, jit_compile=False)
+    bijector = ARFlowBijector(network, jit_compile=jit_compile)
     u = helpers.normal([3, 4], "float64", seed=1)
-    want = second_derivative(lambda u: reference(network, Affine(), u, None), u)
-    try:
-        got = second_derivative(bijector.forward, u)
-    except LookupError:  # what TensorFlow raises where there is no gradient
-        return
-    np.testing.assert_allclose(got, want, **EXACT)
+    source = u if of == "noise" else bijector.trainable_variables[0]
+
+    @MODES[mode]
+    def second_derivative(u):
+        with tf.GradientTape() as outer:
+            outer.watch(u)
+            with tf.GradientTape() as inner:
+                inner.watch(u)
+                y = tf.reduce_sum(bijector.forward(u))  # its cotangent is constant
+            slope = inner.gradient(y, u if of == "noise" else source)
+        return outer.gradient(slope, u if of == "noise" else source)
+
+    with pytest.raises(LookupError, match="first derivatives only, got a request for a second"):
+        second_derivative(u)
+
+
+def test_an_outer_tape_does_not_change_first_derivatives():
+    bijector = ARFlowBijector(reversed_network())
+    u = helpers.normal([3, 4], "float64", seed=1)
+
+    def slope():
+        with tf.GradientTape() as tape:
+            tape.watch(u)
+            y = tf.reduce_sum(bijector.forward(u) ** 2)
+        return tape.gradient(y, u)
+
+    with tf.GradientTape():
+        inside = slope()
+    np.testing.assert_array_equal(inside, slope())

@@ -30,9 +30,7 @@ def implicit_vjp(g, x, theta, cotangent):
     it did not (strong coupling over a long range, where powers of dg/dx grow before they vanish),
     the cotangents are not to be used.
     """
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch([x, *theta])
-        y = g(x, theta)
+    pull_to_x, pull_to_theta = _linearized(g, x, theta)
     event_axes = list(range(1, x.shape.rank))
     tolerance = TOLERANCE_IN_EPSILON * np.finfo(x.dtype.as_numpy_dtype).eps
 
@@ -40,8 +38,7 @@ def implicit_vjp(g, x, theta, cotangent):
         return tf.reduce_max(tf.abs(v), axis=event_axes)
 
     def improve(k, lam, _):
-        pulled = tape.gradient(y, x, lam, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        new = cotangent + pulled
+        new = cotangent + pull_to_x(lam)
         change, scale = largest(new - lam), largest(new)
         return k + 1, new, tf.reduce_all(change <= tolerance * scale)
 
@@ -52,5 +49,49 @@ def implicit_vjp(g, x, theta, cotangent):
         shape_invariants=(tf.TensorShape([]), cotangent.shape, tf.TensorShape([])),
         maximum_iterations=MAX_ITERATIONS,
     )
-    pulled = tape.gradient(y, theta, lam, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return pulled, converged
+    return pull_to_theta(lam), converged
+
+
+def substitution_vjp(g, x, theta, cotangent, order):
+    """Pulls `cotangent` on x = g(x, theta) back to theta, whatever the coupling.
+
+    Back-substitution: lambda, one variable after the other from the last in `order` to the first.
+
+    Args:
+      g, x, theta, cotangent: as those of `implicit_vjp`.
+      order: the order that g is causal in, flat indices, first variable first.
+
+    Returns: list of cotangents like `theta`.
+
+    Cost: a vector-Jacobian product of g for each variable; memory of one.
+    """
+    pull_to_x, pull_to_theta = _linearized(g, x, theta)
+    last_first = tf.constant(order[::-1].copy(), tf.int32)
+    index = tf.reshape(tf.range(len(order)), x.shape[1:])
+
+    def substitute(k, lam):
+        # Entries not yet reached do not matter: this variable's hears of later variables only.
+        return k + 1, tf.where(index == last_first[k], cotangent + pull_to_x(lam), lam)
+
+    _, lam = tf.while_loop(
+        lambda k, _: k < len(order),
+        substitute,
+        (tf.constant(0), tf.zeros_like(cotangent)),
+        shape_invariants=(tf.TensorShape([]), cotangent.shape),
+        maximum_iterations=len(order),
+    )
+    return pull_to_theta(lam)
+
+
+def _linearized(g, x, theta):
+    """The functions lambda -> (dg/dx)^T lambda and lambda -> (dg/dtheta)^T lambda, at x."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, *theta])
+        y = g(x, theta)
+
+    def pull_to(sources):
+        return lambda lam: tape.gradient(
+            y, sources, lam, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+
+    return pull_to(x), pull_to(theta)

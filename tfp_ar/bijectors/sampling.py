@@ -1,8 +1,10 @@
 """The forward map of a flow: one sequential pass, with gradients."""
 
+import functools
+
 import tensorflow as tf
 
-from tfp_ar.bijectors.implicit import implicit_vjp
+from tfp_ar.bijectors.implicit import implicit_vjp, substitution_vjp
 from tfp_ar.internal import tf_private
 from tfp_ar.internal.program import Program
 from tfp_ar.networks import AutoregressiveNetwork
@@ -48,7 +50,7 @@ class Sampler:
 
             def gradient(dx, variables=None):
                 variables = list(variables or [])
-                pulled = self._pull_back(variables, x, dx, u, *parts)
+                pulled = self._pull_back_once(variables, x, dx, u, *parts)
                 inputs, weights = pulled[: 1 + len(parts)], pulled[1 + len(parts) :]
                 return (inputs, weights) if variables else inputs
 
@@ -69,13 +71,25 @@ class Sampler:
 
             run = network.generate
             if self._sampling == REFERENCE:
-                run = lambda *args: AutoregressiveNetwork.generate(network, *args)  # noqa: E731
+                run = functools.partial(AutoregressiveNetwork.generate, network)
             static_size = u.shape[0]
             size = tf.shape(u)[0] if static_size is None else static_size
             x = run(emit, size, self._conditioning.join(parts))
             return tf.ensure_shape(x, u.shape)
 
         return generate
+
+    def _pull_back_once(self, variables, x, dx, u, *parts):
+        """`_pull_back` that refuses to be differentiated, which would miss that x depends on u."""
+
+        @tf.custom_gradient
+        def pull_back(x, dx, u, *parts_and_weights):
+            with tf_private.not_recording([]):
+                pulled = self._pull_back(variables, x, dx, u, *parts_and_weights[: len(parts)])
+            return tuple(pulled), _refuse
+
+        # The weights are arguments only in order that a derivative in them is refused, too.
+        return list(pull_back(x, dx, u, *parts, *(tf.identity(v) for v in variables)))
 
     def _pull_back(self, variables, x, dx, u, *parts):
         """Cotangents on u, parts and variables for the cotangent dx on x."""
@@ -86,26 +100,29 @@ class Sampler:
         exact = self._function("exact", lambda network: self._make_exact(network, variables), which)
         *pulled, converged = fast(x, dx, u, *parts)
         if tf_private.in_xla_context() or not tf.executing_eagerly():
-            return tf.cond(converged, lambda: pulled, lambda: exact(dx, u, *parts))
-        return pulled if converged else exact(dx, u, *parts)
+            return tf.cond(converged, lambda: pulled, lambda: exact(x, dx, u, *parts))
+        return pulled if converged else exact(x, dx, u, *parts)
 
     def _make_implicit(self, network, variables):
         def implicit(x, dx, u, *parts):
-            def g(x, theta):
-                u, *parts = theta[: 1 + n]
-                params = network(x, self._conditioning.join(parts), training=False)
-                return self._transformer(params).forward(u)
-
-            n = len(parts)
-            pulled, converged = implicit_vjp(g, x, [u, *parts, *variables], dx)
+            theta = [u, *parts, *variables]
+            pulled, converged = implicit_vjp(self._fixed_point(network, len(parts)), x, theta, dx)
             return (*pulled, converged)
 
         return implicit
 
     def _make_exact(self, network, variables):
+        if self._is_reference(network):
+
+            def exact(x, dx, u, *parts):
+                g, theta = self._fixed_point(network, len(parts)), [u, *parts, *variables]
+                return substitution_vjp(g, x, theta, dx, network.order)
+
+            return exact
+
         generate = self._make_generate(network)
 
-        def exact(dx, u, *parts):
+        def exact(_, dx, u, *parts):
             with tf.GradientTape() as tape:
                 tape.watch([u, *parts])
                 x = generate(u, *parts)
@@ -117,3 +134,25 @@ class Sampler:
             )
 
         return exact
+
+    def _fixed_point(self, network, num_parts):
+        """g with x = g(x, [u, *parts, *variables]) for a sample x."""
+
+        def g(x, theta):
+            u, *parts = theta[: 1 + num_parts]
+            params = network(x, self._conditioning.join(parts), training=False)
+            return self._transformer(params).forward(u)
+
+        return g
+
+    def _is_reference(self, network):
+        """Whether samples come from the loop of whole passes, costly to go through backwards."""
+        own = type(network).generate
+        return self._sampling == REFERENCE or own is AutoregressiveNetwork.generate
+
+
+def _refuse(*_, variables=None):
+    raise LookupError(
+        "ARFlowBijector.forward: samples have first derivatives only, got a request for a second "
+        "one. The inverse has derivatives of any order."
+    )

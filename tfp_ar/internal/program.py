@@ -4,6 +4,7 @@ import weakref
 
 import tensorflow as tf
 
+from tfp_ar.internal import tf_private
 from tfp_ar.internal.variables import ChangeCounter, RawVariables
 
 _programs = weakref.WeakKeyDictionary()
@@ -45,7 +46,9 @@ class Program:
             network_ref = self._network
 
             def traced(*args):
-                return make(network_ref())(*args)
+                # Whoever calls it first: a trace without its own tapes would be kept for all.
+                with tf_private.recording():
+                    return make(network_ref())(*args)
 
             self._functions[key] = tf.function(traced, jit_compile=jit_compile, autograph=False)
         return self._functions[key]

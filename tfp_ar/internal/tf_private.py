@@ -43,6 +43,19 @@ def not_recording(variables):
         yield
 
 
+@contextlib.contextmanager
+def recording():
+    """Runs a block whose tapes record, also inside `not_recording`: for the trace of a function."""
+    stopped = pywrap_tfe.TFE_Py_TapeSetIsStopped()
+    try:
+        if stopped:
+            pywrap_tfe.TFE_Py_TapeSetRestartOnThread()
+        yield
+    finally:
+        if stopped:
+            pywrap_tfe.TFE_Py_TapeSetStopOnThread()
+
+
 def tape_is_active() -> bool:
     """Whether any gradient tape is open."""
     return record.could_possibly_record()
