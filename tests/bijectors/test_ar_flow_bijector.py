@@ -51,13 +51,13 @@ def test_the_law_is_a_product_of_normals(event_shape):
 
 def test_samples_have_the_law_of_log_prob():
     # E[exp(log q(x) - log p(x))] = 1 for x of p and any density q, here a normal near p. A wrong
-    # log-det of c nats gives exp(-c).
+    # log-det of c nats gives exp(-c). One half of the sample fits q, the other asks.
     bijector = ARFlowBijector(wavenet(dtype="float32", scale=0.2))
     model = distribution(bijector, dtype="float32")
-    x, log_p = model.experimental_sample_and_log_prob(20_000, seed=[4, 2])
-    mean, covariance = tf.reduce_mean(x, 0), tfp.stats.covariance(x)
+    x, log_p = model.experimental_sample_and_log_prob([2, 20_000], seed=[4, 2])
+    mean, covariance = tf.reduce_mean(x[0], 0), tfp.stats.covariance(x[0])
     q = tfd.MultivariateNormalTriL(mean, tf.linalg.cholesky(covariance))
-    weights = np.exp(q.log_prob(x) - log_p)
+    weights = np.exp(q.log_prob(x[1]) - log_p[1])
     error = weights.std() / np.sqrt(len(weights))
     assert error < 0.005
     assert abs(weights.mean() - 1.0) < 4 * error  # p = 6e-5 for another seed
@@ -106,7 +106,8 @@ def test_log_scale_bound():
         assert np.all(np.abs(ldj) <= 4 * bound)
         assert np.max(np.abs(ldj)) > bound
     loose, tight = (
-        flow(wavenet(), log_scale_bound=bound).forward_log_det_jacobian(u) for bound in (7.0, 0.1)
+        flow(wavenet(scale=1.0), log_scale_bound=bound).forward_log_det_jacobian(u)
+        for bound in (7.0, 0.1)
     )
     assert np.all(np.abs(tight) <= 0.4)
     assert np.max(np.abs(loose)) > 0.4
@@ -213,7 +214,7 @@ def test_dtype_is_that_of_the_variables(dtype):
     assert bijector.dtype == dtype
     assert bijector.forward(np.zeros([2, 4])).dtype == dtype
     other = {"float32": "float64", "float64": "float32"}[dtype]
-    with pytest.raises(TypeError, match=f"(?s)(converted|dtype).*{dtype}"):
+    with pytest.raises(ValueError, match=f"x: Tensor conversion requested dtype {dtype} for"):
         bijector.forward(tf.zeros([2, 4], other))
 
 
@@ -243,7 +244,7 @@ def test_wrong_event_shapes(shape):
         ("x", bijector.forward_log_det_jacobian),
     ):
         # Log-dets of too few dimensions are TFP's to refuse.
-        with pytest.raises(ValueError, match=f"{name}: {wrong}|must be at least"):
+        with pytest.raises(ValueError, match=f"{name}: {wrong}|must (be|have rank) at least"):
             method(value)
     with pytest.raises(ValueError, match=f"input_shape: {wrong}"):
         bijector.forward_event_shape(shape)
@@ -317,7 +318,7 @@ def test_a_network_that_cannot_be_built():
         def call(self, x):
             raise ValueError("no luck")
 
-    with pytest.raises(ValueError, match="network: 'broken.*' could not be built: .*no luck"):
+    with pytest.raises(ValueError, match=r"(?s)network: 'broken.*' could not be built:.*no luck"):
         ARFlowBijector(Broken([4]))
 
 

@@ -171,7 +171,8 @@ def test_other_distributions_around_it():
     assert sample.event_shape == [2, 4]
     want = tf.reduce_sum(bind(model, condition(batch=())).log_prob(value(batch=(5, 2))), -1)
     np.testing.assert_allclose(sample.log_prob(value(batch=(5, 2))), want, **EXACT)
-    mixture = tfd.MixtureSameFamily(tfd.Categorical(logits=np.zeros([3])), model)
+    components = distribution(flow(conditional_input=c + 1.0))  # a mixture needs its batch shape
+    mixture = tfd.MixtureSameFamily(tfd.Categorical(logits=np.zeros([3])), components)
     bound = bind(mixture, c)
     want = tf.reduce_logsumexp(bind(model, c).log_prob(value()[:, tf.newaxis]), -1) - np.log(3.0)
     np.testing.assert_allclose(bound.log_prob(value()), want, rtol=1e-10)

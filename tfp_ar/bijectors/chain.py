@@ -41,14 +41,15 @@ class Chain(tfb.Composition):
         bijectors = list(bijectors)
         name = name or "_of_".join(["chain", *(b.name for b in bijectors)]).replace("/", "")
         ndims = None if bijectors else 0  # None: inferred by the base class
-        super().__init__(
-            bijectors=bijectors,
-            name=name,
-            parameters=parameters,
-            forward_min_event_ndims=ndims,
-            inverse_min_event_ndims=ndims,
-            validate_args=validate_args,
-        )
+        with tf.name_scope(name) as name:
+            super().__init__(
+                bijectors=bijectors,
+                name=name,
+                parameters=parameters,
+                forward_min_event_ndims=ndims,
+                inverse_min_event_ndims=ndims,
+                validate_args=validate_args,
+            )
         # The bijectors have caches of their own, which know when an answer is stale.
         self._cache = Uncached(self)
 
