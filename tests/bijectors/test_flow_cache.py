@@ -119,15 +119,15 @@ def _scatter(bijector):
     def step():
         for v in bijector.trainable_variables:
             flat = tf.zeros(v.shape.rank, tf.int32)[tf.newaxis]
-            v.scatter_nd_update(flat, [tf.cast(0.77, v.dtype)])
+            v.scatter_nd_add(flat, [tf.cast(0.77, v.dtype)])
 
     return step
 
 
 def _one_entry(bijector):
     def step():
-        last = bijector.trainable_variables[-1]
-        last.assign_add(tf.reshape(tf.one_hot(0, tf.size(last), dtype=last.dtype), last.shape))
+        bias = bijector.trainable_variables[-1]  # of location and log scale
+        bias.assign_add(tf.constant([0.0, 1.0], bias.dtype))
 
     return step
 

@@ -2,6 +2,7 @@
 
 import weakref
 
+import tensorflow as tf
 from tensorflow_probability.python.internal import cache_util
 
 from tfp_ar.internal import tf_private
@@ -36,14 +37,14 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
 
     def _get_or_create_edge(self, input, forward_name, kwargs):
         edge = super()._get_or_create_edge(input, forward_name, kwargs)
-        if "change" in edge.attributes and not self._is_valid(edge, forward_name):
+        if "change" in edge.attributes and not self._is_valid(edge, forward_name, kwargs):
             for reference in (edge.input_ref, edge.output_ref):
                 if reference is not None and self.storage.pop(reference, None):
                     reference.cancel()
             edge = super()._get_or_create_edge(input, forward_name, kwargs)
         return edge
 
-    def _is_valid(self, edge, asked_name) -> bool:
+    def _is_valid(self, edge, asked_name, kwargs) -> bool:
         owner, attributes = self._owner(), edge.attributes
         if attributes["change"] != owner.change_counter():
             return False
@@ -57,8 +58,8 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
             outputs.append(attributes["ildj"])
         if inputs == [None]:
             return False
-        variables = owner.trainable_variables
-        watched = tf_private.gradient_order(inputs, variables)
+        inputs += [part for part in tf.nest.flatten(kwargs) if tf.is_tensor(part)]
+        watched = tf_private.gradient_order(inputs, owner.trainable_variables)
         # A tape that watches what the pair was computed from, but not the pair, was opened later.
         return all(
             tf_private.gradient_order([output], []) == watched
