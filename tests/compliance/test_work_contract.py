@@ -101,11 +101,14 @@ each_question = pytest.mark.parametrize("ask", QUESTIONS, ids=lambda ask: ask.__
 each_bijector = pytest.mark.parametrize("name", BIJECTORS)
 
 
-def expected(name, ask):
+def expected(name, ask, mode="graph"):
     """The numbers of passes."""
     parallel, sequential = QUESTIONS[ask][name.startswith("invert")]
     flows_in_it = 2 if "chain" in name else 1
-    return parallel * flows_in_it, sequential * flows_in_it
+    # tfb.Composition walks through its bijectors to ask each for its log-det, but drops the last
+    # result; eagerly it is computed again. log_prob holds that result.
+    dropped = (name, ask, mode) == ("invert_chain", log_det_alone, "eager")
+    return parallel * flows_in_it, sequential * flows_in_it + dropped
 
 
 def flow_of(name, make_network, **kwargs):
@@ -154,7 +157,7 @@ def test_executed_passes(name, ask, mode):
         run(x if round_ != "other x" else value(seed=1))
         total = sum((network.ticks.counts for network in networks), collections.Counter())
         done = total[counting.PASS], total[counting.GENERATE]
-        assert done == expected(name, ask), round_
+        assert done == expected(name, ask, mode), round_
         change_weights(flow)
 
 
@@ -209,11 +212,14 @@ def test_compiled_passes_when_called_eagerly(monkeypatch):
 def test_what_is_known_is_not_computed_again(monkeypatch):
     with counting.counted(monkeypatch) as work:
         flow, x = flow_of("flow", work.network, jit_compile=False), value()
+        work.passes()
+        u = flow.bijector.inverse(x)  # known as long as both are held
+        assert work.passes() == (1, 0)
         log_prob = flow.log_prob(x)
-        assert work.passes()[0] >= 1
-        np.testing.assert_array_equal(flow.log_prob(x), log_prob)
         flow.bijector.inverse_log_det_jacobian(x)
-        flow.bijector.forward_log_det_jacobian(flow.bijector.inverse(x))
+        flow.bijector.forward_log_det_jacobian(u)
+        assert flow.bijector.forward(u) is x
+        np.testing.assert_array_equal(flow.log_prob(x), log_prob)
         assert work.passes() == (0, 0)
         flow.log_prob(tf.identity(x))
         assert work.passes() == (1, 0)

@@ -115,8 +115,8 @@ class WaveNet(AutoregressiveNetwork):
             self.residual_channels, kernel_size=1, exclusive=True, dtype=dtype, name="input"
         )
         last = len(self.dilations) - 1
-        self.blocks = [
-            GatedResidualBlock(
+        for i, dilation in enumerate(self.dilations):
+            block = GatedResidualBlock(
                 self.residual_channels,
                 self.skip_channels,
                 self.kernel_size,
@@ -128,8 +128,8 @@ class WaveNet(AutoregressiveNetwork):
                 dtype=dtype,
                 name=f"block_{i}",
             )
-            for i, dilation in enumerate(self.dilations)
-        ]
+            # An attribute each: tf.train.Checkpoint does not see Keras layers in a list.
+            setattr(self, block.name, block)
         self.head = ChannelHead(self.num_params, self.skip_channels, dtype=dtype, name="head")
         self.position_projection = None
         if self.position_encoding == "sinusoidal":
@@ -137,8 +137,15 @@ class WaveNet(AutoregressiveNetwork):
                 self.residual_channels, use_bias=False, dtype=dtype, name="position"
             )
 
+    @property
+    def blocks(self) -> list[GatedResidualBlock]:
+        """The gated residual blocks, first to last."""
+        return [getattr(self, f"block_{i}") for i in range(len(self.dilations))]
+
     def build(self, input_shape=None):
         """Makes all variables; the constructor calls it."""
+        if self.built:
+            return
         positions, hidden = (None, self.length), (None, self.length, self.residual_channels)
         self.input_conv.build((*positions, self.channels))
         shapes = self.conditioning.shapes

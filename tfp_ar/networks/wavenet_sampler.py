@@ -51,20 +51,19 @@ def _generate(network, emit, batch_size, conditions):
     step = _Step(network, batch_size, conditions)
     length, channels = network.length, network.channels
     dtype = tf.as_dtype(network.variable_dtype)
-    static_batch = batch_size if isinstance(batch_size, int) else None
+    start = tf.zeros([batch_size, channels], dtype)  # as the parallel pass sees x before 0
 
     def advance(t, x_before, caches, written):
         features, caches = step.features(t, x_before, caches)
         x_t = step.channels(t, features, emit)
-        x_t.set_shape([static_batch, channels])
+        x_t.set_shape(start.shape)
         return t + 1, x_t, caches, written.write(t, x_t)
 
-    x_before = tf.zeros([batch_size, channels], dtype)  # as the parallel pass sees x before 0
-    written = tf.TensorArray(dtype, size=length, element_shape=[static_batch, channels])
+    written = tf.TensorArray(dtype, size=length, element_shape=start.shape)
     *_, written = tf.while_loop(
         lambda t, *_: t < length,
         advance,
-        (tf.constant(0), x_before, step.empty_caches(), written),
+        (tf.constant(0), start, step.empty_caches(), written),
         maximum_iterations=length,
     )
     x = tf.transpose(written.stack(), [1, 0, 2])
