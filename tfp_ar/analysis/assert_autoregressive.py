@@ -45,9 +45,15 @@ def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> Non
             if leaks.any():
                 output, leaked = np.argwhere(leaks)[0]
                 _fail(network, output, f"on variable {_place(network, leaked)}")
-            output = _moved_by_the_future(network, generator, rank)
-            if output is not None:
-                _fail(network, output, "on itself or a later variable, without a gradient")
+            moved = _moved_by_the_future(network, generator, rank)
+            if moved is not None:
+                output, source = moved
+                which = (
+                    "later variables together"
+                    if source is None
+                    else f"variable {_place(network, source)}"
+                )
+                _fail(network, output, f"on {which}, without a gradient")
 
 
 def _fail(network, output, rest):
@@ -93,26 +99,33 @@ def _seen(network, generator) -> np.ndarray:
 
 
 def _moved_by_the_future(network, generator, rank):
-    """A variable whose parameters change when it and all after it change, or None."""
+    """A variable whose parameters move if it and all after it change, and one that alone does it.
+
+    Returns: None if there is none; the second is None if it takes several.
+    """
     size = network.event_size
     (x, condition), (other, _) = _draw(network, generator, 1), _draw(network, generator, 1)
     x, other = (np.reshape(v.numpy(), [1, size]) for v in (x, other))
+
+    def moved(outputs, changes):
+        """Whether each output's parameters move if the inputs marked in its row change."""
+        chosen = []
+        for rows in (np.broadcast_to(x, changes.shape), np.where(changes, other, x)):
+            params = network(np.reshape(rows, [-1, *network.event_shape]), condition).numpy()
+            params = np.reshape(params, [len(outputs), size, network.num_params])
+            chosen.append(params[np.arange(len(outputs)), outputs])
+        before, after = chosen
+        # Rounding may depend on the neighbours in some convolutions; a dependence is far larger.
+        same = np.abs(after - before) <= 1e-4 * np.max(np.abs(before))
+        return ~same.all(axis=-1)  # a NaN is not the same either
+
     rows = max(_ROWS_TIMES_VARIABLES // size, 1)
-    scale = None
     for start in range(0, size, rows):
         outputs = np.arange(start, min(start + rows, size))
-        changed = np.where(rank[np.newaxis] >= rank[outputs, np.newaxis], other, x)
-        both = [np.broadcast_to(x, changed.shape), changed]
-        before, after = (
-            np.reshape(
-                network(np.reshape(v, [-1, *network.event_shape]), condition).numpy(),
-                [len(outputs), size, network.num_params],
-            )[np.arange(len(outputs)), outputs]
-            for v in both
-        )
-        scale = np.max(np.abs(before)) if scale is None else scale
-        # Rounding may depend on the neighbours in some convolutions; a dependence is far larger.
-        moved = np.abs(after - before).max(axis=-1) > 1e-4 * scale
-        if moved.any() or not np.isfinite(after).all():
-            return outputs[np.argmax(moved)]
+        found = moved(outputs, rank[np.newaxis] >= rank[outputs, np.newaxis])
+        if found.any():
+            output = outputs[np.argmax(found)]
+            future = np.flatnonzero(rank >= rank[output])
+            alone = moved(np.repeat(output, len(future)), future[:, np.newaxis] == np.arange(size))
+            return output, future[np.argmax(alone)] if alone.any() else None
     return None
