@@ -8,22 +8,13 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
+from tests.bijectors.examples import EXACT, condition, flow, value
 from tests.compliance.registry import LazyReversed
 from tfp_ar import ARFlowBijector, bind
 from tfp_ar.networks import WaveNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
 BOTH = {"global": [2], "local": [4, 3]}
-
-
-def flow(seed=1, conditional_shape=(2,), **kwargs):
-    """A flow of random weights, named by its seed."""
-    network = LazyReversed([4], conditional_shape=conditional_shape, dtype="float64")
-    settings = {"jit_compile": False, "name": f"flow_{seed}", **kwargs}
-    bijector = ARFlowBijector(network, **settings)
-    helpers.randomize(network, 0.4, seed)
-    return bijector
 
 
 def flow_of_both(seed=1):
@@ -37,16 +28,6 @@ def flow_of_both(seed=1):
 def distribution(bijector):
     """The image of standard normal noise."""
     return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), [4]), bijector)
-
-
-def value(seed=0, batch=(3,)):
-    """A new tensor."""
-    return helpers.normal([*batch, 4], "float64", seed)
-
-
-def condition(seed=7, batch=(3,)):
-    """A conditional_input."""
-    return helpers.normal([*batch, 2], "float64", seed)
 
 
 def test_it_equals_passing_the_argument():

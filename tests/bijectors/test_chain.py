@@ -6,38 +6,18 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests import helpers
-from tests.compliance.registry import LazyReversed
+from tests.bijectors.examples import EXACT, condition, flow, value
 from tfp_ar import ARFlowBijector
 from tfp_ar.bijectors import Chain
 from tfp_ar.bijectors.chain import flows, takes_conditioning
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
 METHODS = ("forward", "inverse", "forward_log_det_jacobian", "inverse_log_det_jacobian")
-
-
-def flow(seed=1, conditional_shape=(2,), **kwargs):
-    """A flow of random weights, named by its seed."""
-    network = LazyReversed([4], conditional_shape=conditional_shape, dtype="float64")
-    settings = {"jit_compile": False, "name": f"flow_{seed}", **kwargs}
-    bijector = ARFlowBijector(network, **settings)
-    helpers.randomize(network, 0.4, seed)
-    return bijector
 
 
 def permute():
     """What stands between two flows."""
     return tfb.Permute([1, 0, 3, 2])
-
-
-def value(seed=0, batch=(3,)):
-    """A new tensor."""
-    return helpers.normal([*batch, 4], "float64", seed)
-
-
-def condition(seed=7, batch=(3,)):
-    """A conditional_input."""
-    return helpers.normal([*batch, 2], "float64", seed)
 
 
 def ask(bijector, method, v, **kwargs):

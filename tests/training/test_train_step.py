@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests.training import data
+from tests.training.step import make_step
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 LENGTH, BATCH = 16, 64
@@ -24,21 +25,6 @@ def make_flow(seed=1, **kwargs):
     network = tfp_ar.networks.WaveNet([LENGTH], residual_channels=8, dilations=[1, 2], **kwargs)
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [LENGTH])
     return tfd.TransformedDistribution(base, tfp_ar.ARFlowBijector(network)), network
-
-
-def make_step(flow, optimizer, jit_compile):
-    """A train step: x -> the loss before it."""
-    optimizer.build(flow.trainable_variables)
-
-    @tf.function(jit_compile=jit_compile)
-    def step(x):
-        with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(flow.log_prob(x))
-        variables = flow.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    return step
 
 
 def fit(flow, step, steps=150):
@@ -111,9 +97,7 @@ def test_a_frozen_block_stays_as_it_is(jit_compile):
     fit(flow, make_step(flow, keras.optimizers.Adam(0.01), jit_compile), steps=3)
     for now, then in zip(block.get_weights(), frozen, strict=True):
         np.testing.assert_array_equal(now, then)
-    moved = [
-        np.any(v != w) for v, w in zip(flow.trainable_variables, others, strict=True)
-    ]
+    moved = [np.any(v != w) for v, w in zip(flow.trainable_variables, others, strict=True)]
     assert all(moved)
 
 

@@ -59,7 +59,7 @@ class ARFlowBijector(tfb.Bijector):
     Cost: inverse, either log-det, or both together: one parallel pass. forward: one sequential pass
     (for cached networks, the arithmetic of one parallel pass), and one parallel pass more for its
     log-det; XLA compiles it once for each padded batch size. A gradient through forward: a few
-    parallel passes.
+    parallel passes; a second derivative of it is refused (LookupError), the inverse has all.
 
     Raises:
       TypeError, ValueError: if an argument is of the wrong kind, `network` cannot be built, or

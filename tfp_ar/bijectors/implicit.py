@@ -58,7 +58,10 @@ def substitution_vjp(g, x, theta, cotangent, order):
     Back-substitution: lambda, one variable after the other from the last in `order` to the first.
 
     Args:
-      g, x, theta, cotangent: as those of `implicit_vjp`.
+      g: as that of `implicit_vjp`, like the next three.
+      x: the solution.
+      theta: list of float tensors.
+      cotangent: like x.
       order: the order that g is causal in, flat indices, first variable first.
 
     Returns: list of cotangents like `theta`.

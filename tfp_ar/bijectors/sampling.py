@@ -138,7 +138,7 @@ class Sampler:
         return exact
 
     def _fixed_point(self, network, num_parts):
-        """g with x = g(x, [u, *parts, *variables]) for a sample x."""
+        """G with x = g(x, [u, *parts, *variables]) for a sample x."""
 
         def g(x, theta):
             u, *parts = theta[: 1 + num_parts]
