@@ -138,7 +138,7 @@ class Sampler:
         return exact
 
     def _fixed_point(self, network, num_parts):
-        """G with x = g(x, [u, *parts, *variables]) for a sample x."""
+        """The g of x = g(x, [u, *parts, *variables]), which a sample x solves."""
 
         def g(x, theta):
             u, *parts = theta[: 1 + num_parts]
