@@ -101,8 +101,8 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
         raise ValueError(f"wav_dir: no file in {wav_dir!r} ends in .wav.")
     windows = collections.defaultdict(list)
     groups = collections.defaultdict(list)
-    rates, rejected = {}, []
-    for index, path in enumerate(paths):
+    rates, rejected, usable = {}, [], 0
+    for path in paths:
         try:
             samples, rate = read_pcm(path)
             if len(samples) < window:
@@ -111,6 +111,8 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
             rejected.append(f"{path.name}: {error}")
             logging.warning("Leaving out %s", rejected[-1])
             continue
+        index = usable  # not of all files, so that a bad one empties no split
+        usable += 1
         rates.setdefault(rate, path.name)
         place = {TEST_FILE: "test", VALIDATION_FILE: "validation"}.get(index % FILE_CYCLE, "train")
         cut = samples[: len(samples) // window * window].reshape([-1, window])
@@ -121,7 +123,7 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
         raise ValueError(
             f"wav_dir: of {len(paths)} .wav files in {wav_dir!r}, {len(rejected)} cannot be used"
             f"{''.join(f' ({r})' for r in rejected[:1])}; none is left for {', '.join(missing)}. "
-            f"Three usable files are the least: of every {FILE_CYCLE} files in sorted order, one "
+            f"Three usable files are the least: of every {FILE_CYCLE} of them in sorted order, one "
             "is for the test and one for validation."
         )
     if len(rates) > 1:
@@ -150,6 +152,7 @@ def read_pcm(path) -> tuple[np.ndarray, int]:
     try:
         audio, rate = tf.audio.decode_wav(tf.io.read_file(str(path)))
     except tf.errors.OpError as error:
-        raise ValueError(f"no 16-bit PCM ({error.message})") from None
+        reason = error.message.split("}} ")[-1]  # without the name of the op
+        raise ValueError(f"no 16-bit PCM ({reason})") from None
     # decode_wav divides by 2^15, which float32 undoes exactly.
     return np.rint(audio.numpy()[:, 0] * 2.0**15).astype(np.float32), int(rate)

@@ -5,8 +5,8 @@
 
 By default: scikit-learn's handwritten digits, 8x8 pixels of 17 levels, rows joined to sequences of
 64, 70 % to train, 15 % to validate, 15 % to test. With --wav_dir: windows of 16-bit PCM from all
-.wav files under a folder; of the files sorted by path and counted from 0, those at 0, 10, 20, ...
-are for the test and those at 1, 11, 21, ... for validation.
+.wav files under a folder; of the usable files sorted by path and counted from 0, those at 0, 10,
+20, ... are for the test and those at 1, 11, 21, ... for validation.
 
 Uniform noise turns the integers x into real numbers x + u, the flow is trained on their density,
 and the averaged weights that are best on the validation split are tested once. What is printed are

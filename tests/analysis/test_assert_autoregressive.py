@@ -274,3 +274,17 @@ def test_no_network():
 def test_a_layer_of_unknown_shape():
     with pytest.raises(ValueError, match="event_shape: expected the shape of one x"):
         assert_autoregressive(CausalConv1D(2, 2))
+
+
+def test_statistics_of_layers_stay_positive():
+    class Normalised(AutoregressiveNetwork):
+        def __init__(self):
+            super().__init__([SIZE])
+            self.convs = [CausalConv1D(3, 2, exclusive=True), keras.layers.BatchNormalization()]
+            self.out = keras.layers.Dense(2)
+
+        def call(self, x, training=None):
+            h = self.convs[1](self.convs[0](x[..., None]), training=False)
+            return self.out(h)
+
+    assert_autoregressive(Normalised())

@@ -1,5 +1,8 @@
 """tfp_ar.ARFlowBijector: what it computes, what it takes, what it refuses."""
 
+import copy
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -165,6 +168,37 @@ def test_sampling_is_without_dropout():
     bijector, u = flow(network), helpers.normal([3, 4], "float64")
     still = bijector.forward(u)
     np.testing.assert_array_equal(bijector.forward(tf.identity(u), training=True), still)
+
+
+def test_copies():
+    bijector = flow(wavenet(), name="mine")
+    same = copy.copy(bijector)
+    assert same.network is bijector.network
+    assert same.name == "mine"
+    u = helpers.normal([3, 4], "float64")
+    want = bijector.forward(tf.identity(u)).numpy()
+    del bijector
+    gc.collect()
+    np.testing.assert_array_equal(same.forward(u), want)
+    with pytest.raises(TypeError, match="mine: a deep copy would share the network's weights"):
+        copy.deepcopy(same)
+
+
+def test_equality_and_hash():
+    network = wavenet()
+    first, second, other = flow(network), flow(network), flow(network, log_scale_bound=2.0)
+    assert first == first
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != other
+    assert first != flow(wavenet())
+    with tf.GradientTape():
+        assert first == first
+        assert tfb.Invert(first) == tfb.Invert(first)
+    before = hash(first)
+    network.head.output_bias.assign_add(tf.ones_like(network.head.output_bias))
+    assert hash(first) != before
+    assert first == second
 
 
 # Networks of other kinds ------------------------------------------------------------------------
@@ -361,7 +395,25 @@ def test_transformers_that_are_not_elementwise():
         ARFlowBijector(wavenet(), bijector_fn=tfb.Shift)
 
 
+def test_transformers_that_read_variables():
+    variable = tf.Variable(0.5, dtype="float64", name="scale_of_mine")
+
+    class Holding(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = tf.Variable(0.5, dtype="float64", trainable=False, name="scale_of_mine")
+
+        def __call__(self, params):
+            return tfb.Chain([tfb.Shift(params[..., 0]), tfb.Scale(self.scale)])
+
+    for wrong in (Holding(), lambda params: tfb.Shift(params[..., 0] * variable)):
+        with pytest.raises(ValueError, match="bijector_fn: .* reads .*scale_of_mine"):
+            ARFlowBijector(wavenet(), bijector_fn=wrong)
+
+
 def test_log_scale_bound_that_is_none():
+    with pytest.raises(ValueError, match="log_scale_bound: expected none beside a bijector_fn"):
+        ARFlowBijector(wavenet(num_params=4), bijector_fn=sinh_arcsinh, log_scale_bound=2.0)
     with pytest.raises(ValueError, match="log_scale_bound: expected a positive finite number"):
         ARFlowBijector(wavenet(), log_scale_bound=0.0)
 

@@ -247,13 +247,26 @@ def test_errors(of):
         bind(of(flow()), tf.ones([3, 5]))
     with pytest.raises(TypeError, match=r"conditional_input: expected \[2\], got a dict"):
         bind(of(flow()), {"global": c})
-    with pytest.raises(ValueError, match=r"conditional_input: .*\[2\], got None"):
-        bind(of(flow()), None).sample() if of is distribution else bind(of(flow()), None).forward(
-            value()
-        )
+    with pytest.raises(
+        ValueError, match="conditional_input: expected what the flows.*got None"
+    ):
+        bind(of(flow()), None)
 
 
 @pytest.mark.parametrize("wrong", [None, LazyReversed, "flow", 3])
 def test_only_distributions_and_bijectors(wrong):
     with pytest.raises(TypeError, match="distribution_or_bijector: expected a tfd.Distribution or"):
         bind(wrong, condition())
+
+
+@pytest.mark.parametrize("stack", [lambda f: f, tfb.Invert, STACKS["tfb_chain"]])
+def test_slices_of_the_batch(stack):
+    for bijector, c in (
+        (flow(), condition()),
+        (flow_of_both(), helpers.random_conditioning(flow_of_both().network, 3)),
+    ):
+        model, x = bind(distribution(stack(bijector)), c), value()
+        want = model.log_prob(x)
+        assert model[0].batch_shape == []
+        assert model[1:].batch_shape == [2]
+        np.testing.assert_allclose(model[1:].log_prob(x[1:]), want[1:], **EXACT)

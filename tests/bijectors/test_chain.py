@@ -226,3 +226,9 @@ def test_name():
     graph = tf.function(Chain([flow(1, None)], name="mine").forward).get_concrete_function(value())
     names = [op.name for op in graph.graph.get_operations()]
     assert any(name.startswith("mine/forward/") for name in names)
+
+
+def test_an_empty_chain_ignores_no_condition():
+    for method in METHODS:
+        with pytest.raises(ValueError, match="conditional_input: no bijector of 'chain' is cond"):
+            ask(Chain([]), method, value(), conditional_input=condition())

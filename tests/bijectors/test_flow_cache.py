@@ -17,6 +17,7 @@ import tfp_ar
 from tests import helpers
 from tests.compliance.registry import LazyReversed
 from tfp_ar import ARFlowBijector
+from tfp_ar.networks import WaveNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -59,6 +60,12 @@ FLOWS = {
     ),
 }
 each_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS.keys())
+
+
+def dropout_flow():
+    """A flow with dropout in its network."""
+    network = WaveNet([4], residual_channels=8, dilations=[1, 2], dropout=0.5, dtype="float64")
+    return ARFlowBijector(helpers.randomize(network, 0.4), jit_compile=False)
 
 
 def distribution(bijector):
@@ -278,6 +285,11 @@ def gradients(bijector, ask, v, watch=None, **kwargs):
     return tape.gradient(y, sources)
 
 
+def hold(bijector, v, **kwargs):
+    """All answers, to be held: a cache knows a pair only as long as both its tensors live."""
+    return [ask(bijector, v, **kwargs) for ask in QUESTIONS.values()]
+
+
 def assert_same_gradients(got, want, watched=None):
     """Compares gradients, which must be there for what was watched."""
     assert len(got) == len(want)
@@ -295,10 +307,13 @@ def test_a_tape_that_was_opened_after_the_first_answer(make, ask):
     bijector, v = make(), value()
     want = gradients(bijector, ask, tf.identity(v))
     assert all(gradient is not None for gradient in want)
-    ask(bijector, v)
-    assert_same_gradients(gradients(bijector, ask, v), want)
+    held = hold(bijector, v)
+    # tfb.Scale, in the last of the flows, has a cache of its own that cuts the gradient by v.
+    first = 1 if make is FLOWS["nested"] else 0
+    assert_same_gradients(gradients(bijector, ask, v)[first:], want[first:])
     # What was found inside the tape is no use to the next one.
-    assert_same_gradients(gradients(bijector, ask, v), want)
+    assert_same_gradients(gradients(bijector, ask, v)[first:], want[first:])
+    del held
 
 
 @each_question
@@ -306,8 +321,9 @@ def test_a_tape_that_was_opened_after_the_first_answer(make, ask):
 def test_a_tape_that_watches_little(ask, watch):
     bijector, v = single(), value()
     want = gradients(bijector, ask, tf.identity(v))
-    ask(bijector, v)
+    held = hold(bijector, v)
     assert_same_gradients(gradients(bijector, ask, v, watch), want, watch)
+    del held
 
 
 @each_question
@@ -322,9 +338,10 @@ def test_a_tape_that_watches_conditions_only(ask):
         return tape.gradient(y, c)
 
     want = gradient(tf.identity(v))
-    ask(bijector, v, conditional_input=c)
+    held = hold(bijector, v, conditional_input=c)
     assert want is not None
     np.testing.assert_allclose(gradient(v), want, **EXACT)
+    del held
 
 
 @each_question
@@ -397,7 +414,8 @@ def test_gradients_in_a_function(ask):
 
     @tf.function(autograph=False)
     def after_a_first_answer(v):
-        ask(bijector, v)
+        held = hold(bijector, v)
+        del held  # the graph holds them
         return gradients(bijector, ask, v)
 
     assert_same_gradients(after_a_first_answer(v), want)
@@ -412,18 +430,46 @@ def test_forward_mode_after_a_first_answer(ask):
             y = ask(bijector, v)
         return accumulator.jvp(y)
 
+    held = hold(bijector, v)
     if ask is QUESTIONS["forward"] or ask is QUESTIONS["fldj"]:
-        with tf.GradientTape() as tape:
-            tape.watch(v)
-            y = ask(bijector, tf.identity(v))
-        assert tape.gradient(y, v) is not None
-        return  # sampling has a custom gradient, backwards only
-    want = derivative(tf.identity(v))
-    ask(bijector, v)
-    np.testing.assert_allclose(derivative(v), want, **EXACT)
+        with pytest.raises(LookupError, match="or for forward mode"):
+            derivative(v)
+        return
+    np.testing.assert_allclose(derivative(v), derivative(tf.identity(v)), **EXACT)
+    del held
+
+
+def test_each_question_draws_dropout_anew():
+    bijector = dropout_flow()
+    flow, v, on = distribution(bijector), value(), {"training": True}
+    held = bijector.inverse(v, **on)
+    again = bijector.inverse(v, **on)
+    assert np.any(held != again)
+    ildj = bijector.inverse_log_det_jacobian(v, 1, **on)  # of the mask of the last
+    np.testing.assert_array_equal(bijector.forward_log_det_jacobian(again, 1, **on), -ildj)
+
+    @tf.function(autograph=False)
+    def thrice(v):
+        return [flow.log_prob(v, bijector_kwargs=on) for _ in range(3)]
+
+    first, second, third = thrice(v)
+    assert np.all((first != second) & (second != third) & (first != third))
 
 
 # Samples ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [FLOWS["tfb_chain"], FLOWS["invert_tfb_chain"], single])
+def test_gradients_of_the_log_prob_of_a_sample_that_is_held(make):
+    flow = distribution(make())
+    x, variables = flow.sample(3, seed=[1, 2]), flow.trainable_variables
+
+    def slopes(x):
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(flow.log_prob(x))
+        return tape.gradient(y, variables)
+
+    assert_same_gradients(slopes(x), slopes(tf.identity(x)))
 
 
 def test_log_prob_of_a_sample_has_the_gradients_of_both():
@@ -464,6 +510,24 @@ def test_conditions_of_other_values(ask):
     assert np.all(first != second)
     np.testing.assert_array_equal(ask(bijector, v, conditional_input=c), first)
     np.testing.assert_allclose(ask(bijector, tf.identity(v), conditional_input=d), second, **EXACT)
+
+
+@each_flow
+@each_question
+@pytest.mark.parametrize("kind", ["array", "variable"])
+def test_bound_conditions_that_change_while_answers_are_held(make, ask, kind):
+    array, v = np.ones([3, 2]), value()
+    c = tf.Variable(array) if kind == "variable" else array
+    bijector = tfp_ar.bind(make(conditional_shape=[2]), c)
+    before, held = ask(bijector, v), hold(bijector, v)
+    if kind == "variable":
+        c.assign(2.0 * c)
+    else:
+        array[:] = 2.0
+    fresh = ask(bijector, tf.identity(v))
+    assert np.all(fresh != before)
+    np.testing.assert_allclose(ask(bijector, v), fresh, **EXACT)
+    del held
 
 
 @each_question

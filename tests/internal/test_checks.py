@@ -133,3 +133,8 @@ def test_require_tensorflow_backend(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(RuntimeError, match="^A flow needs Keras' TensorFlow backend, .* on 'jax'"):
         checks.require_tensorflow_backend("A flow")
+
+
+@pytest.mark.parametrize("check", [checks.positive_float, checks.fraction])
+def test_numpy_numbers_are_numbers(check):
+    assert check("bound", np.float32(0.5)) == 0.5

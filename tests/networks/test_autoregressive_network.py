@@ -8,7 +8,7 @@ from keras import ops
 
 from tests.helpers import normal, random_conditioning, random_events, randomize
 from tests.networks.examples import MaskedLinear, masked_linear_params, wavenet
-from tfp_ar.networks import AutoregressiveNetwork
+from tfp_ar.networks import AutoregressiveNetwork, WaveNet
 from tfp_ar.networks.layer_network import as_network
 
 SIZE = 4
@@ -382,3 +382,15 @@ def test_parameters_of_the_wrong_shape():
 def test_a_subclass_must_define_call():
     with pytest.raises(NotImplementedError, match=r"Empty must define call\(x, \.\.\.\)"):
         type("Empty", (AutoregressiveNetwork,), {})([SIZE])(tf.zeros([1, SIZE]))
+
+
+@pytest.mark.parametrize("generate", [WaveNet.generate, AutoregressiveNetwork.generate])
+def test_generate_wants_conditions_of_its_batch(generate):
+    network = WaveNet([4], residual_channels=2, conditional_shape=[2])
+
+    def emit(params, i):
+        return params[:, 0]
+
+    for shape, batch_size in (([2], 3), ([1, 2], 3), ([1, 3, 2], 3), ([2], tf.constant(3))):
+        with pytest.raises(ValueError, match=r"conditional_input: expected shape \[.*, 2\], got"):
+            generate(network, emit, batch_size, tf.ones(shape))

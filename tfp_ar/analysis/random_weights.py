@@ -25,7 +25,9 @@ def random_weights(layer, seed):
         for variable in variables:
             shape = tuple(variable.shape)
             fan_in = max(int(np.prod(shape[:-1])), 1)
-            variable.assign(generator.normal(size=shape) / np.sqrt(fan_in))
+            values = generator.normal(size=shape) / np.sqrt(fan_in)
+            # Statistics that a layer keeps, variances among them, have to stay positive.
+            variable.assign(values if variable.trainable else np.abs(values))
         yield
     finally:
         for variable, value in zip(variables, saved, strict=True):

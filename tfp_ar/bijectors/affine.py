@@ -9,6 +9,8 @@ from tfp_ar.internal import checks
 
 tfb = tfp.bijectors
 
+LOG_SCALE_BOUND = 7.0  # scales from 1/1100 to 1100
+
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
@@ -29,7 +31,7 @@ class Affine:
     3.0
     """
 
-    log_scale_bound: float = 7.0
+    log_scale_bound: float = LOG_SCALE_BOUND
     num_params = 2  # what it takes of each variable
 
     def __post_init__(self):

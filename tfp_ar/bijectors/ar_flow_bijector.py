@@ -4,13 +4,13 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors.affine import Affine
+from tfp_ar.bijectors.affine import LOG_SCALE_BOUND, Affine
 from tfp_ar.bijectors.batch_runner import BatchRunner
 from tfp_ar.bijectors.flow_cache import FlowCache
 from tfp_ar.bijectors.inverse_pass import inverse_pass, make_inverse_pass
 from tfp_ar.bijectors.sampling import CACHED, SAMPLING, Sampler
 from tfp_ar.bijectors.transformer_check import check_transformer
-from tfp_ar.internal import batching, checks
+from tfp_ar.internal import batching, checks, tf_private
 from tfp_ar.internal.program import Program
 from tfp_ar.internal.variables import StableTensors
 from tfp_ar.networks.conditioning import static_shape
@@ -36,7 +36,8 @@ class ARFlowBijector(tfb.Bijector):
         [B, *event_shape, num_params] (then `event_shape` may be needed, and it is on you that the
         layer is autoregressive: `assert_autoregressive` tells). Built here if it is not.
       bijector_fn: function params [..., num_params] -> a scalar (elementwise) tfb.Bijector over
-        [...], increasing or decreasing in u. Default: `Affine(log_scale_bound)`.
+        [...], increasing or decreasing in u, without variables of its own. Default:
+        `Affine(log_scale_bound)`.
       log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from
         1/1100 to 1100; see `Affine`.
       sampling: 'cached', the network's own `generate`; or 'reference', one parallel pass for each
@@ -59,7 +60,11 @@ class ARFlowBijector(tfb.Bijector):
     Cost: inverse, either log-det, or both together: one parallel pass. forward: one sequential pass
     (for cached networks, the arithmetic of one parallel pass), and one parallel pass more for its
     log-det; XLA compiles it once for each padded batch size. A gradient through forward: a few
-    parallel passes; a second derivative of it is refused (LookupError), the inverse has all.
+    parallel passes.
+
+    Derivatives: inverse and log-dets of given x have all. forward has first ones in reverse mode;
+    second ones and forward mode raise a LookupError, and `tape.batch_jacobian` through it needs
+    `experimental_use_pfor=False`.
 
     Raises:
       TypeError, ValueError: if an argument is of the wrong kind, `network` cannot be built, or
@@ -84,7 +89,7 @@ class ARFlowBijector(tfb.Bijector):
         self,
         network,
         bijector_fn=None,
-        log_scale_bound=7.0,
+        log_scale_bound=LOG_SCALE_BOUND,
         sampling=CACHED,
         jit_compile=True,
         conditional_input=None,
@@ -96,6 +101,11 @@ class ARFlowBijector(tfb.Bijector):
         checks.require_tensorflow_backend("ARFlowBijector")
         network = parameters["network"] = as_network(network, event_shape)
         checks.one_of("sampling", sampling, SAMPLING)
+        if bijector_fn is not None and log_scale_bound != LOG_SCALE_BOUND:
+            raise ValueError(
+                "log_scale_bound: expected none beside a bijector_fn, which it does not reach, got "
+                f"{log_scale_bound!r}."
+            )
         transformer = Affine(log_scale_bound) if bijector_fn is None else bijector_fn
         check_transformer(transformer, network)
         with tf.name_scope(name) as name:
@@ -144,7 +154,28 @@ class ARFlowBijector(tfb.Bijector):
         return self._change_counter()
 
     def _get_parameterization(self):
-        return {**self.parameters, "change": self.change_counter()}
+        # What the caches of TFP's own compositions compare: they must not answer for other weights
+        # or conditions, nor give a tape what was computed outside it.
+        state = {"change": self.change_counter()}
+        if self._conditional_input is not None:
+            state["condition"] = tuple(self._stable(part).ref() for part, _ in self._bound_parts())
+        if tf_private.tape_is_active():
+            state["tape"] = object()
+        return {**self.parameters, **state}
+
+    def __eq__(self, other):
+        return self is other or super().__eq__(other)
+
+    __hash__ = tfb.Bijector.__hash__
+
+    def __copy__(self):
+        return self.copy()
+
+    def __deepcopy__(self, memo):
+        raise TypeError(
+            f"{self.name}: a deep copy would share the network's weights. Make another network "
+            "(network.from_config(network.get_config())) and a flow on it."
+        )
 
     # Arguments -----------------------------------------------------------------------------------
 
@@ -229,6 +260,16 @@ class ARFlowBijector(tfb.Bijector):
         kwargs.pop("training", None)
         y = self._cache.forward(x, **kwargs)
         return -self._augmented_inverse(y, **kwargs)[1]["ildj"]
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        # For slices of the batch shape: d[0] of a distribution that is bound.
+        def ndims(self, x_event_ndims):
+            extra = x_event_ndims - len(self.event_shape)
+            parts = [n + extra for n in self.network.conditioning.event_ndims]
+            return self.network.conditioning.join(parts)
+
+        return {"conditional_input": tfp.util.ParameterProperties(event_ndims=ndims)}
 
     # Shapes --------------------------------------------------------------------------------------
 

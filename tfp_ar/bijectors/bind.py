@@ -28,7 +28,8 @@ def bind(distribution_or_bijector, conditional_input):
 
     Raises:
       TypeError: if `distribution_or_bijector` is neither.
-      ValueError: if it holds no conditioned flow, or the shape does not fit one of them.
+      ValueError: if it holds no conditioned flow, `conditional_input` is None, or its shape does
+        not fit one of the flows.
 
     >>> network = tfp_ar.networks.WaveNet(event_shape=[8], conditional_shape=[3])
     >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [8])
@@ -44,6 +45,8 @@ def bind(distribution_or_bijector, conditional_input):
             "distribution_or_bijector: expected a tfd.Distribution or tfb.Bijector, got "
             f"{distribution_or_bijector!r}."
         )
+    if conditional_input is None:
+        raise ValueError("conditional_input: expected what the flows are conditioned on, got None.")
     bound = _bind(distribution_or_bijector, conditional_input)
     if bound is distribution_or_bijector:
         raise ValueError(

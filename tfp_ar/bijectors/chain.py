@@ -54,16 +54,18 @@ class Chain(tfb.Composition):
         self._cache = Uncached(self)
 
     def _walk_forward(self, step_fn, x, **kwargs):
+        self._check(kwargs)
         for bijector in reversed(self.bijectors):
             x = step_fn(bijector, x, **self._kwargs_of(bijector, kwargs))
         return x
 
     def _walk_inverse(self, step_fn, y, **kwargs):
+        self._check(kwargs)
         for bijector in self.bijectors:
             y = step_fn(bijector, y, **self._kwargs_of(bijector, kwargs))
         return y
 
-    def _kwargs_of(self, bijector, kwargs):
+    def _check(self, kwargs):
         if kwargs.get("conditional_input") is not None and not takes_conditioning(self):
             raise ValueError(
                 f"conditional_input: no bijector of {self.name!r} is conditioned; it would be "
@@ -75,6 +77,8 @@ class Chain(tfb.Composition):
                 f"{self.name}: expected keyword arguments among {sorted(names)}, got "
                 f"{sorted(set(kwargs) - names)}."
             )
+
+    def _kwargs_of(self, bijector, kwargs):
         return {**_condition_kwargs(bijector, kwargs), **kwargs.get(bijector.name, {})}
 
     def _is_increasing(self, **kwargs):

@@ -10,8 +10,8 @@ and usually after far fewer.
 import numpy as np
 import tensorflow as tf
 
-# An iteration is one vector-Jacobian product, about two parallel passes; backpropagation through
-# the cached loop, the alternative, costs as much as some 60 of them (measured, see the benchmarks).
+# An iteration is one vector-Jacobian product, about two parallel passes. The alternative,
+# backpropagation through the cached loop, keeps the memory of all steps.
 MAX_ITERATIONS = 64
 # Residual, relative to the largest entry of lambda in the same sample, in units of rounding.
 TOLERANCE_IN_EPSILON = 16.0

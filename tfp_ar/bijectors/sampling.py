@@ -155,6 +155,6 @@ class Sampler:
 
 def _refuse(*_, variables=None):
     raise LookupError(
-        "ARFlowBijector.forward: samples have first derivatives only, got a request for a second "
-        "one. The inverse has derivatives of any order."
+        "ARFlowBijector.forward: samples have first derivatives only, in reverse mode, got a "
+        "request for a second one or for forward mode. The inverse has all derivatives."
     )

@@ -8,8 +8,21 @@ def check_transformer(transformer, network) -> None:
 
     Raises:
       TypeError: if it is not callable, not hashable, or does not return a bijector.
-      ValueError: if it fails on `network.num_params` parameters, or is not elementwise.
+      ValueError: if it fails on `network.num_params` parameters, is not elementwise, or reads
+        trainable variables.
     """
+    with tf.GradientTape() as tape:
+        _check(transformer, network)
+    # Neither caches nor gradients of samples would know of them.
+    own = [*tape.watched_variables(), *getattr(transformer, "variables", ())]
+    if own:
+        raise ValueError(
+            "bijector_fn: expected a function of the network's parameters only, got one that reads "
+            f"{sorted({v.name for v in own})}. Let the network have them, or chain a bijector more."
+        )
+
+
+def _check(transformer, network):
     if not callable(transformer):
         raise TypeError(f"bijector_fn: expected a function, got {transformer!r}.")
     try:

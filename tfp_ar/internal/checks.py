@@ -1,5 +1,6 @@
 """Argument checks. Each raises before any tensor work and names argument, expectation, value."""
 
+import numbers
 import operator
 from collections.abc import Sequence
 
@@ -49,7 +50,7 @@ def positive_ints(name: str, value) -> tuple[int, ...]:
 
 def positive_float(name: str, value) -> float:
     """Returns `value` as a finite float above 0, or raises as `positive_int` does."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a positive number, got {value!r}.")
     if not 0.0 < value < float("inf"):
         raise ValueError(f"{name}: expected a positive finite number, got {value!r}.")
@@ -58,7 +59,7 @@ def positive_float(name: str, value) -> float:
 
 def fraction(name: str, value) -> float:
     """Returns `value` as a float in [0, 1), or raises as `positive_int` does."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number in [0, 1), got {value!r}.")
     if not 0.0 <= value < 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}.")

@@ -31,6 +31,21 @@ def read(variables) -> list[tf.Tensor]:
         return [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in variables]
 
 
+def not_tracked(variables, trackables) -> dict[int, tf.Variable]:
+    """Those of a list of Keras variables that no object tracks, as raw variables by their index."""
+    reached, pending = set(), list(trackables)
+    while pending:
+        node = pending.pop()
+        if id(node) not in reached:
+            reached.add(id(node))
+            pending += getattr(node, "_trackable_children", dict)().values()
+    return {
+        i: raw_variable(v)
+        for i, v in enumerate(variables)
+        if id(v) not in reached and id(raw_variable(v)) not in reached
+    }
+
+
 @contextlib.contextmanager
 def not_recording(variables):
     """Runs a block that no tape records, but whose `variables` count as read before it.

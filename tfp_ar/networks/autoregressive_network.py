@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfp_ar.internal import batching, checks
+from tfp_ar.internal import batching, checks, tf_private
 from tfp_ar.networks.conditioning import ConditioningSpec, static_shape
 
 
@@ -188,7 +188,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
         Cost: `event_size` parallel passes.
         """
-        self._conditioning.split(conditional_input)  # an error here is clearer than one in the loop
+        # An error here is clearer than one in the loop.
+        self._conditioning.split_batch(conditional_input, batch_size)
         order = tf.constant(self.order)
         size, dtype = self.event_size, tf.as_dtype(self.variable_dtype)
 
@@ -209,6 +210,14 @@ class AutoregressiveNetwork(keras.layers.Layer):
             maximum_iterations=size,
         )
         return tf.reshape(x, [batch_size, *self.event_shape])
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # tf.train.Checkpoint does not see what Keras keeps in lists, and leaves it out silently.
+        children = super()._trackable_children(save_type, **kwargs)
+        if save_type == "checkpoint":
+            missing = tf_private.not_tracked(self.variables, children.values())
+            children.update({f"variable_{i}": variable for i, variable in missing.items()})
+        return children
 
     def compute_output_shape(self, input_shape, **kwargs):
         """The shape of the parameters for x of shape `input_shape`."""

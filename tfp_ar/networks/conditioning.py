@@ -104,6 +104,18 @@ class ConditioningSpec:
             checks.event_shape(name, static_shape(parts[kind]), shape)
         return {kind: parts[kind] for kind in self.shapes}
 
+    def split_batch(self, conditional_input, batch_size) -> dict:
+        """`split` for a single leading dimension of `batch_size`, an int or a scalar tensor."""
+        parts = self.split(conditional_input)
+        for kind, shape in self.shapes.items():
+            got = static_shape(parts[kind])
+            rows = batch_size if isinstance(batch_size, int) else None
+            wrong_rank = got is not None and len(got) != 1 + len(shape)
+            if wrong_rank or (got and None not in (got[0], rows) and got[0] != rows):
+                wanted = ", ".join(map(str, ["batch_size" if rows is None else rows, *shape]))
+                raise ValueError(f"conditional_input: expected shape [{wanted}], got {got}.")
+        return parts
+
     def join(self, parts):
         """Undoes `split`: the parts, given in the order of `shapes`, in the user's form."""
         if not self:

@@ -115,8 +115,8 @@ class WaveNet(AutoregressiveNetwork):
             self.residual_channels, kernel_size=1, exclusive=True, dtype=dtype, name="input"
         )
         last = len(self.dilations) - 1
-        for i, dilation in enumerate(self.dilations):
-            block = GatedResidualBlock(
+        self.blocks = [
+            GatedResidualBlock(
                 self.residual_channels,
                 self.skip_channels,
                 self.kernel_size,
@@ -128,19 +128,14 @@ class WaveNet(AutoregressiveNetwork):
                 dtype=dtype,
                 name=f"block_{i}",
             )
-            # An attribute each: tf.train.Checkpoint does not see Keras layers in a list.
-            setattr(self, block.name, block)
+            for i, dilation in enumerate(self.dilations)
+        ]
         self.head = ChannelHead(self.num_params, self.skip_channels, dtype=dtype, name="head")
         self.position_projection = None
         if self.position_encoding == "sinusoidal":
             self.position_projection = keras.layers.Dense(
                 self.residual_channels, use_bias=False, dtype=dtype, name="position"
             )
-
-    @property
-    def blocks(self) -> list[GatedResidualBlock]:
-        """The gated residual blocks, first to last."""
-        return [getattr(self, f"block_{i}") for i in range(len(self.dilations))]
 
     def build(self, input_shape=None):
         """Makes all variables; the constructor calls it."""
@@ -217,7 +212,8 @@ class WaveNet(AutoregressiveNetwork):
 
         Cost: L steps, of the arithmetic of one parallel pass together.
         """
-        return generate(self, emit, batch_size, self.conditioning.split(conditional_input))
+        parts = self.conditioning.split_batch(conditional_input, batch_size)
+        return generate(self, emit, batch_size, parts)
 
     def get_config(self):
         """The constructor's arguments."""
