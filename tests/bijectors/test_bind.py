@@ -247,9 +247,7 @@ def test_errors(of):
         bind(of(flow()), tf.ones([3, 5]))
     with pytest.raises(TypeError, match=r"conditional_input: expected \[2\], got a dict"):
         bind(of(flow()), {"global": c})
-    with pytest.raises(
-        ValueError, match="conditional_input: expected what the flows.*got None"
-    ):
+    with pytest.raises(ValueError, match="conditional_input: expected what the flows.*got None"):
         bind(of(flow()), None)
 
 

@@ -59,7 +59,14 @@ FLOWS = {
         [tfb.Invert(tfb.Chain([single(**kwargs), tfb.Scale(np.float64(2.0))]))]
     ),
 }
-each_flow = pytest.mark.parametrize("make", FLOWS.values(), ids=FLOWS.keys())
+QUICK = ("single", "chain", "invert_tfb_chain")  # the others are for `make test-all`
+each_flow = pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, make in FLOWS.items()
+    ],
+)
 
 
 def dropout_flow():

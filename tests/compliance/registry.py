@@ -13,6 +13,7 @@ anything else that holds a flow to `COMPOSITIONS`, with `make(dtype)` -> a new t
 * Names are unique; event shapes hold at most 6 variables, since an XLA compile takes a second.
 * `conditional_shape` is that of the `conditional_input` still to be passed, None if none is.
 * `sees_all=False` for a network that by design does not see all variables before one.
+* `slow=True` leaves its flow to `make test-all`, if another entry is like it.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -41,6 +43,7 @@ class Entry:
     event_shape: tuple[int, ...]
     conditional_shape: Any = None
     sees_all: bool = True
+    slow: bool = False
 
     @property
     def event_size(self) -> int:
@@ -170,22 +173,30 @@ _CHANNELS_BOTH = {"global": (2,), "local": (3, 2)}
 
 NETWORKS = [
     Entry("wavenet", wavenet((5,), None), (5,)),
-    Entry("wavenet_short_reach", wavenet((6,), (1,)), (6,), sees_all=False),
+    Entry("wavenet_short_reach", wavenet((6,), (1,)), (6,), sees_all=False, slow=True),
     Entry("wavenet_one_step", wavenet((1,), (1,)), (1,)),
-    Entry("wavenet_channels", wavenet((3, 2), (1,)), (3, 2)),
-    Entry("wavenet_kernel_1", wavenet((3, 2), (1,), kernel_size=1), (3, 2), sees_all=False),
+    Entry("wavenet_channels", wavenet((3, 2), (1,)), (3, 2), slow=True),
+    Entry(
+        "wavenet_kernel_1",
+        wavenet((3, 2), (1,), kernel_size=1),
+        (3, 2),
+        sees_all=False,
+        slow=True,
+    ),
     Entry("wavenet_kernel_3", wavenet((6,), kernel_size=3, position_encoding="learned"), (6,)),
     Entry(
         "wavenet_global",
         wavenet(conditional_shape=[2], position_encoding="sinusoidal"),
         (4,),
         (2,),
+        slow=True,
     ),
     Entry(
         "wavenet_local",
         wavenet((3,), conditional_shape=[3, 2], dropout=0.5, seed=3),
         (3,),
         (3, 2),
+        slow=True,
     ),
     Entry(
         "wavenet_channels_both",
@@ -193,7 +204,7 @@ NETWORKS = [
         (3, 2),
         _CHANNELS_BOTH,
     ),
-    Entry("lazy_reversed", lazy(), (4,)),
+    Entry("lazy_reversed", lazy(), (4,), slow=True),
     Entry("lazy_reversed_global", lazy(conditional_shape=[2]), (4,), (2,)),
     Entry("shuffled", lambda dtype: Shuffled(dtype=dtype), (2, 3)),
     Entry("keras_layer", lambda dtype: as_network(MaskedPairs([5], dtype=dtype), [5]), (5,)),
@@ -259,7 +270,13 @@ _PLAIN = {"jit_compile": False}
 _GLOBAL = lazy(conditional_shape=[2])
 
 FLOWS_ON_NETWORKS = [
-    Entry(f"flow_on_{e.name}", flow(e.make, **_PLAIN), e.event_shape, e.conditional_shape)
+    Entry(
+        f"flow_on_{e.name}",
+        flow(e.make, **_PLAIN),
+        e.event_shape,
+        e.conditional_shape,
+        slow=e.slow,
+    )
     for e in NETWORKS
 ]
 
@@ -299,6 +316,10 @@ COMPOSITIONS = [
 BIJECTORS = FLOWS_ON_NETWORKS + FLOWS + COMPOSITIONS
 
 
-def parametrized(entries):
+def parametrized(entries, leave_out_slow=True):
     """The arguments of a `pytest.mark.parametrize` over entries."""
-    return {"argnames": "entry", "argvalues": entries, "ids": str}
+    marks = [[pytest.mark.slow] if entry.slow and leave_out_slow else [] for entry in entries]
+    params = [
+        pytest.param(entry, id=entry.name, marks=m) for entry, m in zip(entries, marks, strict=True)
+    ]
+    return {"argnames": "entry", "argvalues": params}

@@ -13,9 +13,9 @@ from tests.compliance import registry
 from tfp_ar.networks import AutoregressiveNetwork
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
-each_network = pytest.mark.parametrize(**registry.parametrized(registry.NETWORKS))
+each_network = pytest.mark.parametrize(**registry.parametrized(registry.NETWORKS, False))
 CONDITIONAL = [e for e in registry.NETWORKS if e.conditional]
-each_conditional = pytest.mark.parametrize(**registry.parametrized(CONDITIONAL))
+each_conditional = pytest.mark.parametrize(**registry.parametrized(CONDITIONAL, False))
 UNCONDITIONAL = [e for e in registry.NETWORKS if not e.conditional]
 
 
@@ -265,7 +265,7 @@ def test_wrong_conditioning_is_an_error(entry):
         assert_error(TypeError, r"conditional_input: expected \[.*\], got a dict", whole)
 
 
-@pytest.mark.parametrize(**registry.parametrized(UNCONDITIONAL))
+@pytest.mark.parametrize(**registry.parametrized(UNCONDITIONAL, False))
 def test_unwanted_conditioning_is_an_error(entry):
     network = shared_network(entry)
     x, _ = inputs(entry, [3])
