@@ -127,6 +127,15 @@ def test_bijector_fn():
     np.testing.assert_allclose(bijector.inverse_log_det_jacobian(x), want, **EXACT)
 
 
+def test_a_bijector_class_as_bijector_fn():
+    class Shifted(tfb.Shift):
+        def __init__(self, params):
+            super().__init__(params[..., 0])
+
+    bijector, u = flow(bijector_fn=Shifted), helpers.normal([3, 4], "float64")
+    np.testing.assert_allclose(bijector.inverse(tf.identity(bijector.forward(u))), u, **EXACT)
+
+
 def test_bijector_fn_of_scalar_log_det():
     # tfb.Shift says 0, a scalar, whatever the shape.
     bijector = flow(wavenet(num_params=1), bijector_fn=lambda params: tfb.Shift(params[..., 0]))
@@ -194,7 +203,16 @@ def test_equality_and_hash():
     assert first != flow(wavenet())
     with tf.GradientTape():
         assert first == first
+        assert first == second
         assert tfb.Invert(first) == tfb.Invert(first)
+        assert len({hash(tfb.Chain([first])) for _ in range(20)}) == 20  # no cache may answer
+    conditions = np.ones([3, 2]), tf.Variable(np.ones([3, 2])), [[1.0, 1.0]], tf.ones([3, 2])
+    conditioned = flow(wavenet(conditional_shape=[2]))
+    for c in conditions:
+        bound = tfp_ar.bind(conditioned, c)
+        assert bound == bound.copy() == tfp_ar.bind(conditioned, c) == copy.copy(bound)
+        assert hash(bound) == hash(bound.copy())
+        assert bound != conditioned
     before = hash(first)
     network.head.output_bias.assign_add(tf.ones_like(network.head.output_bias))
     assert hash(first) != before
@@ -397,6 +415,7 @@ def test_transformers_that_are_not_elementwise():
 
 def test_transformers_that_read_variables():
     variable = tf.Variable(0.5, dtype="float64", name="scale_of_mine")
+    frozen = tf.Variable(0.5, dtype="float64", trainable=False, name="scale_of_mine")
 
     class Holding(tf.Module):
         def __init__(self):
@@ -406,7 +425,11 @@ def test_transformers_that_read_variables():
         def __call__(self, params):
             return tfb.Chain([tfb.Shift(params[..., 0]), tfb.Scale(self.scale)])
 
-    for wrong in (Holding(), lambda params: tfb.Shift(params[..., 0] * variable)):
+    for wrong in (
+        Holding(),
+        lambda params: tfb.Shift(params[..., 0] * variable),
+        lambda params: tfb.Shift(params[..., 0] * frozen),
+    ):
         with pytest.raises(ValueError, match="bijector_fn: .* reads .*scale_of_mine"):
             ARFlowBijector(wavenet(), bijector_fn=wrong)
 

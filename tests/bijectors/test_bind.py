@@ -261,6 +261,7 @@ def test_only_distributions_and_bijectors(wrong):
 def test_slices_of_the_batch(stack):
     for bijector, c in (
         (flow(), condition()),
+        (flow(), condition().numpy().tolist()),
         (flow_of_both(), helpers.random_conditioning(flow_of_both().network, 3)),
     ):
         model, x = bind(distribution(stack(bijector)), c), value()

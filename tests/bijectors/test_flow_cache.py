@@ -446,24 +446,46 @@ def test_forward_mode_after_a_first_answer(ask):
     del held
 
 
-def test_each_question_draws_dropout_anew():
+def test_a_dropout_mask_belongs_to_a_tensor():
     bijector = dropout_flow()
     flow, v, on = distribution(bijector), value(), {"training": True}
     held = bijector.inverse(v, **on)
-    again = bijector.inverse(v, **on)
-    assert np.any(held != again)
-    ildj = bijector.inverse_log_det_jacobian(v, 1, **on)  # of the mask of the last
-    np.testing.assert_array_equal(bijector.forward_log_det_jacobian(again, 1, **on), -ildj)
+    assert bijector.inverse(v, **on) is held
+    ildj = bijector.inverse_log_det_jacobian(v, 1, **on)
+    np.testing.assert_array_equal(bijector.forward_log_det_jacobian(held, 1, **on), -ildj)
+    assert np.any(bijector.inverse(tf.identity(v), **on) != held)
 
     @tf.function(autograph=False)
     def thrice(v):
-        return [flow.log_prob(v, bijector_kwargs=on) for _ in range(3)]
+        copies = (tf.identity(v) for _ in range(3))
+        return [flow.log_prob(x, bijector_kwargs=on) for x in copies]
 
     first, second, third = thrice(v)
     assert np.all((first != second) & (second != third) & (first != third))
 
 
+def test_a_chain_draws_dropout_once_for_noise_and_log_det():
+    first, second = dropout_flow(), dropout_flow()
+    chain, v, on = tfp_ar.bijectors.Chain([first, second]), value(), {"training": True}
+    u = chain.inverse(v, **on)
+    ildj = chain.inverse_log_det_jacobian(v, 1, **on)
+    np.testing.assert_allclose(chain.forward_log_det_jacobian(u, 1, **on), -ildj, **EXACT)
+
+
 # Samples ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tfb_chain", "single"])
+def test_tapes_one_after_the_other(name):
+    bijector, v, held = FLOWS[name](), value(), []
+    want = gradients(bijector, QUESTIONS["inverse"], tf.identity(v))
+    for _ in range(10):
+        with tf.GradientTape() as tape:
+            tape.watch(v)
+            held.append(bijector.inverse(v))
+            y = tf.reduce_sum(tf.sin(held[-1]))
+        got = tape.gradient(y, [v, *bijector.trainable_variables])
+        assert_same_gradients(got, want)
 
 
 @pytest.mark.parametrize("make", [FLOWS["tfb_chain"], FLOWS["invert_tfb_chain"], single])

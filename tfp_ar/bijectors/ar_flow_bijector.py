@@ -1,6 +1,7 @@
 """The autoregressive flow as a TFP bijector."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -12,7 +13,7 @@ from tfp_ar.bijectors.sampling import CACHED, SAMPLING, Sampler
 from tfp_ar.bijectors.transformer_check import check_transformer
 from tfp_ar.internal import batching, checks, tf_private
 from tfp_ar.internal.program import Program
-from tfp_ar.internal.variables import StableTensors
+from tfp_ar.internal.variables import OwnHash, StableTensors
 from tfp_ar.networks.conditioning import static_shape
 from tfp_ar.networks.layer_network import as_network
 
@@ -53,9 +54,13 @@ class ARFlowBijector(tfb.Bijector):
       name: name for the ops. Default 'ar_flow'.
 
     The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the
-    network in the inverse pass and its log-det; sampling is without). In TFP's hash of a bijector
-    the state of the weights takes part, so that no cache (`tfb.Chain`'s, say) answers for other
-    weights: do not use one as a dictionary key across weight updates.
+    network in the inverse pass and its log-det; sampling is without). A dropout mask belongs to a
+    tensor: the same x, asked again while its answers are held, has the same mask, so that noise and
+    log-det fit; `tf.identity(x)` draws another.
+
+    In TFP's hash of a bijector the state of the weights and any open tape take part, so that no
+    cache (`tfb.Chain`'s, say) answers for others: do not use one as a dictionary key across weight
+    updates or under a tape.
 
     Cost: inverse, either log-det, or both together: one parallel pass. forward: one sequential pass
     (for cached networks, the arithmetic of one parallel pass), and one parallel pass more for its
@@ -119,6 +124,7 @@ class ARFlowBijector(tfb.Bijector):
         self._network = network
         self._transformer = transformer
         self._stable = StableTensors(self.dtype)
+        conditional_input = parameters["conditional_input"] = _as_arrays(conditional_input)
         self._conditional_input = conditional_input
         if conditional_input is not None:
             network.conditioning.split(conditional_input)
@@ -158,9 +164,9 @@ class ARFlowBijector(tfb.Bijector):
         # or conditions, nor give a tape what was computed outside it.
         state = {"change": self.change_counter()}
         if self._conditional_input is not None:
-            state["condition"] = tuple(self._stable(part).ref() for part, _ in self._bound_parts())
+            state["condition"] = tuple(self._stable.key(part) for part, _ in self._bound_parts())
         if tf_private.tape_is_active():
-            state["tape"] = object()
+            state["tape"] = OwnHash()
         return {**self.parameters, **state}
 
     def __eq__(self, other):
@@ -303,6 +309,13 @@ class ARFlowBijector(tfb.Bijector):
         )
         extra = x_event_ndims - len(self.event_shape)
         return tf.convert_to_tensor(shape[: max(len(shape) - extra, 0)], tf.int32)
+
+
+def _as_arrays(value):
+    """Lists and tuples as arrays, as TFP would take them for structures of many parameters."""
+    if isinstance(value, dict):
+        return {key: _as_arrays(part) for key, part in value.items()}
+    return np.asarray(value) if isinstance(value, (list, tuple)) else value
 
 
 def _as_list(shape):

@@ -35,12 +35,6 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
         attributes.update(attrs, source=fn_name, change=owner.change_counter())
         return output
 
-    def inverse(self, y, **kwargs):
-        """The noise of y; with dropout, of a new mask each time, which the log-det then shares."""
-        if kwargs.get("training"):
-            self._forget(super()._get_or_create_edge(y, self._inverse_name, kwargs))
-        return super().inverse(y, **kwargs)
-
     def _get_or_create_edge(self, input, forward_name, kwargs):
         edge = super()._get_or_create_edge(input, forward_name, kwargs)
         if "change" in edge.attributes and not self._is_valid(edge, forward_name, kwargs):

@@ -9,13 +9,15 @@ def check_transformer(transformer, network) -> None:
     Raises:
       TypeError: if it is not callable, not hashable, or does not return a bijector.
       ValueError: if it fails on `network.num_params` parameters, is not elementwise, or reads
-        trainable variables.
+        variables.
     """
-    with tf.GradientTape() as tape:
-        _check(transformer, network)
-    # Neither caches nor gradients of samples would know of them.
-    own = [*tape.watched_variables(), *getattr(transformer, "variables", ())]
-    if own:
+    _check(transformer, network)
+    shape = [1, *network.event_shape]
+    values = tf.TensorSpec(shape, network.variable_dtype)
+    params = tf.TensorSpec([*shape, network.num_params], network.variable_dtype)
+    forward = tf.function(lambda params, u: transformer(params).forward(u), autograph=False)
+    own = forward.get_concrete_function(params, values).variables
+    if own:  # neither caches nor gradients of samples would know of them
         raise ValueError(
             "bijector_fn: expected a function of the network's parameters only, got one that reads "
             f"{sorted({v.name for v in own})}. Let the network have them, or chain a bijector more."

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import weakref
 
+import keras
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import record
@@ -31,19 +32,29 @@ def read(variables) -> list[tf.Tensor]:
         return [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in variables]
 
 
-def not_tracked(variables, trackables) -> dict[int, tf.Variable]:
-    """Those of a list of Keras variables that no object tracks, as raw variables by their index."""
+def layers_in_collections(layer) -> dict[str, keras.Layer]:
+    """The layers in a layer's lists and dicts, by names such as 'blocks_0'."""
+    found = {}
+    for name in layer._tracked:
+        members = getattr(layer, name)
+        pairs = members.items() if isinstance(members, dict) else enumerate(members)
+        found |= {f"{name}_{i}": m for i, m in pairs if isinstance(m, keras.Layer)}
+    return {name: found[name] for name in sorted(found)}
+
+
+def not_tracked(variables, trackables) -> list[tf.Variable]:
+    """Those of a list of Keras variables that no object tracks, as raw variables."""
     reached, pending = set(), list(trackables)
     while pending:
         node = pending.pop()
         if id(node) not in reached:
             reached.add(id(node))
             pending += getattr(node, "_trackable_children", dict)().values()
-    return {
-        i: raw_variable(v)
-        for i, v in enumerate(variables)
+    return [
+        raw_variable(v)
+        for v in variables
         if id(v) not in reached and id(raw_variable(v)) not in reached
-    }
+    ]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A Keras layer's variables as TensorFlow and TFP need to see them."""
 
+import itertools
 import weakref
 from collections.abc import Sequence
 
@@ -115,24 +116,27 @@ class StableTensors:
     def __init__(self, dtype):
         self._dtype = tf.as_dtype(dtype)
         self._entries = []  # (key, tensor), newest last
-        self._counters = {}
 
     def __call__(self, value) -> tf.Tensor:
         """`value` as a tensor."""
+        if tf.is_tensor(value) and not _is_variable(value) and value.dtype == self._dtype:
+            return value
         if hasattr(value, "_value"):
             value = tf_private.raw_variable(value)
-        if isinstance(value, tf.Variable):
-            return self._remembered(self._variable_key(value), value)
-        if tf.is_tensor(value):
-            return value if value.dtype == self._dtype else self._remembered(_Is(value), value)
-        array = np.asarray(value)
-        return self._remembered(
-            ("array", *_graph(), array.shape, array.dtype.str, array.tobytes()), array
-        )
+        elif not tf.is_tensor(value):
+            value = np.asarray(value)
+        return self._remembered(self.key(value), value)
 
-    def _variable_key(self, variable):
-        counter = self._counters.setdefault(variable.ref(), ChangeCounter(lambda: [variable]))
-        return ("variable", variable.ref(), counter())
+    @staticmethod
+    def key(value):
+        """What is equal, and of equal hash, only for the same value."""
+        if _is_variable(value):
+            variable = tf_private.raw_variable(value) if hasattr(value, "_value") else value
+            return ("variable", variable.ref(), _counter(variable)())
+        if tf.is_tensor(value):
+            return ("tensor", *_graph(), value.ref())
+        array = np.asarray(value)
+        return ("array", *_graph(), array.shape, array.dtype.str, array.tobytes())
 
     def _remembered(self, key, value):
         for known, tensor in self._entries:
@@ -143,18 +147,38 @@ class StableTensors:
         return tensor
 
 
-class _Is:
-    """Equal to another one of the same tensor."""
+_counters = {}  # of variables by their id, as long as they live
 
-    def __init__(self, tensor):
-        self._tensor, self._graph = tensor, _graph()
+
+def _counter(variable) -> ChangeCounter:
+    """The one change counter of a variable."""
+    number = id(variable)
+    if number not in _counters:
+        reference = weakref.ref(variable, lambda _: _counters.pop(number, None))
+        _counters[number] = reference, ChangeCounter(lambda: [reference()])
+    return _counters[number][1]
+
+
+def _is_variable(value) -> bool:
+    return isinstance(value, tf.Variable) or hasattr(value, "_value")
+
+
+class OwnHash:
+    """Equal to all of its kind, with a hash that no other has.
+
+    In what a cache hashes, it makes every question a new one, and leaves equality as it is.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self):
+        self._number = next(self._numbers)
 
     def __eq__(self, other):
-        return (
-            isinstance(other, _Is) and self._tensor is other._tensor and self._graph == other._graph
-        )
+        return isinstance(other, OwnHash)
 
-    __hash__ = object.__hash__
+    def __hash__(self):
+        return hash(self._number)
 
 
 def _graph() -> tuple:

@@ -215,8 +215,9 @@ class AutoregressiveNetwork(keras.layers.Layer):
         # tf.train.Checkpoint does not see what Keras keeps in lists, and leaves it out silently.
         children = super()._trackable_children(save_type, **kwargs)
         if save_type == "checkpoint":
+            children.update(tf_private.layers_in_collections(self))
             missing = tf_private.not_tracked(self.variables, children.values())
-            children.update({f"variable_{i}": variable for i, variable in missing.items()})
+            children.update({f"variable_{i}": variable for i, variable in enumerate(missing)})
         return children
 
     def compute_output_shape(self, input_shape, **kwargs):
