@@ -2,16 +2,33 @@
 
 import tensorflow as tf
 
+from tfp_ar.internal.program import Program
+
 
 def check_transformer(transformer, network) -> None:
-    """Tries `transformer` on parameters of the network's shape.
+    """Tries `transformer` on parameters of the network's shape, once for each of them.
 
     Raises:
       TypeError: if it is not callable, not hashable, or does not return a bijector.
       ValueError: if it fails on `network.num_params` parameters, is not elementwise, or reads
         variables.
     """
-    _check(transformer, network)
+    if not callable(transformer):
+        raise TypeError(f"bijector_fn: expected a function, got {transformer!r}.")
+    try:
+        hash(transformer)
+    except TypeError:
+        raise TypeError(
+            f"bijector_fn: expected a hashable function, got {transformer!r}."
+        ) from None
+    checked = Program.of(network).checked_transformers
+    if transformer not in checked:  # copies of a bijector are made freely
+        _try(transformer, network)
+        _refuse_variables(transformer, network)
+        checked.add(transformer)
+
+
+def _refuse_variables(transformer, network):
     shape = [1, *network.event_shape]
     values = tf.TensorSpec(shape, network.variable_dtype)
     params = tf.TensorSpec([*shape, network.num_params], network.variable_dtype)
@@ -24,15 +41,7 @@ def check_transformer(transformer, network) -> None:
         )
 
 
-def _check(transformer, network):
-    if not callable(transformer):
-        raise TypeError(f"bijector_fn: expected a function, got {transformer!r}.")
-    try:
-        hash(transformer)
-    except TypeError:
-        raise TypeError(
-            f"bijector_fn: expected a hashable function, got {transformer!r}."
-        ) from None
+def _try(transformer, network):
     shape = [1, *network.event_shape]
     params = tf.zeros([*shape, network.num_params], network.variable_dtype)
     wanted = getattr(transformer, "num_params", network.num_params)

@@ -21,6 +21,7 @@ class Program:
     def __init__(self, network):
         self._network = weakref.ref(network)
         self._functions = {}
+        self.checked_transformers = set()  # those that fit the network
         self.variables = RawVariables(network)
         self.change_counter = ChangeCounter(self.variables.raw)
 
