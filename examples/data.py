@@ -101,8 +101,8 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
         raise ValueError(f"wav_dir: no file in {wav_dir!r} ends in .wav.")
     windows = collections.defaultdict(list)
     groups = collections.defaultdict(list)
-    rates, rejected, usable = {}, [], 0
-    for path in paths:
+    rates, rejected = {}, []
+    for position, path in enumerate(paths):
         try:
             samples, rate = read_pcm(path)
             if len(samples) < window:
@@ -111,8 +111,7 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
             rejected.append(f"{path.name}: {error}")
             logging.warning("Leaving out %s", rejected[-1])
             continue
-        index = usable  # not of all files, so that a bad one empties no split
-        usable += 1
+        index = position - len(rejected)  # among the usable, so that a bad one empties no split
         rates.setdefault(rate, path.name)
         place = {TEST_FILE: "test", VALIDATION_FILE: "validation"}.get(index % FILE_CYCLE, "train")
         cut = samples[: len(samples) // window * window].reshape([-1, window])

@@ -421,8 +421,7 @@ def test_gradients_in_a_function(ask):
 
     @tf.function(autograph=False)
     def after_a_first_answer(v):
-        held = hold(bijector, v)
-        del held  # the graph holds them
+        hold(bijector, v)  # the graph does
         return gradients(bijector, ask, v)
 
     assert_same_gradients(after_a_first_answer(v), want)

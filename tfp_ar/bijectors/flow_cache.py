@@ -38,14 +38,11 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
     def _get_or_create_edge(self, input, forward_name, kwargs):
         edge = super()._get_or_create_edge(input, forward_name, kwargs)
         if "change" in edge.attributes and not self._is_valid(edge, forward_name, kwargs):
-            self._forget(edge)
+            for reference in (edge.input_ref, edge.output_ref):
+                if reference is not None and self.storage.pop(reference, None):
+                    reference.cancel()
             edge = super()._get_or_create_edge(input, forward_name, kwargs)
         return edge
-
-    def _forget(self, edge):
-        for reference in (edge.input_ref, edge.output_ref):
-            if reference is not None and self.storage.pop(reference, None):
-                reference.cancel()
 
     def _is_valid(self, edge, asked_name, kwargs) -> bool:
         owner, attributes = self._owner(), edge.attributes

@@ -39,7 +39,7 @@ def layers_in_collections(layer) -> dict[str, keras.Layer]:
         members = getattr(layer, name)
         pairs = members.items() if isinstance(members, dict) else enumerate(members)
         found |= {f"{name}_{i}": m for i, m in pairs if isinstance(m, keras.Layer)}
-    return {name: found[name] for name in sorted(found)}
+    return found
 
 
 def not_tracked(variables, trackables) -> list[tf.Variable]:

@@ -119,24 +119,21 @@ class StableTensors:
 
     def __call__(self, value) -> tf.Tensor:
         """`value` as a tensor."""
-        if tf.is_tensor(value) and not _is_variable(value) and value.dtype == self._dtype:
+        value = _plain(value)
+        is_tensor = tf.is_tensor(value) and not isinstance(value, tf.Variable)
+        if is_tensor and value.dtype == self._dtype:
             return value
-        if hasattr(value, "_value"):
-            value = tf_private.raw_variable(value)
-        elif not tf.is_tensor(value):
-            value = np.asarray(value)
         return self._remembered(self.key(value), value)
 
     @staticmethod
     def key(value):
         """What is equal, and of equal hash, only for the same value."""
-        if _is_variable(value):
-            variable = tf_private.raw_variable(value) if hasattr(value, "_value") else value
-            return ("variable", variable.ref(), _counter(variable)())
+        value = _plain(value)
+        if isinstance(value, tf.Variable):
+            return ("variable", value.ref(), _counter(value)())
         if tf.is_tensor(value):
             return ("tensor", *_graph(), value.ref())
-        array = np.asarray(value)
-        return ("array", *_graph(), array.shape, array.dtype.str, array.tobytes())
+        return ("array", *_graph(), value.shape, value.dtype.str, value.tobytes())
 
     def _remembered(self, key, value):
         for known, tensor in self._entries:
@@ -159,8 +156,11 @@ def _counter(variable) -> ChangeCounter:
     return _counters[number][1]
 
 
-def _is_variable(value) -> bool:
-    return isinstance(value, tf.Variable) or hasattr(value, "_value")
+def _plain(value):
+    """A Keras variable as its tf.Variable, and what is no tensor as an array."""
+    if hasattr(value, "_value"):
+        return tf_private.raw_variable(value)
+    return value if tf.is_tensor(value) else np.asarray(value)
 
 
 class OwnHash:
