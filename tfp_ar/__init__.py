@@ -1,17 +1,24 @@
 """Autoregressive density models for TensorFlow Probability on Keras 3."""
 
-from tfp_ar import analysis, bijectors, layers, networks
+from tfp_ar import analysis, bijectors, dequantizers, distributions, layers, metrics, networks
 from tfp_ar.analysis import assert_autoregressive
 from tfp_ar.bijectors import ARFlowBijector, bind
+from tfp_ar.distributions import Dequantized
+from tfp_ar.metrics import bits_per_dim
 from tfp_ar.version import __version__
 
 __all__ = [
     "ARFlowBijector",
+    "Dequantized",
     "__version__",
     "analysis",
     "assert_autoregressive",
     "bijectors",
     "bind",
+    "bits_per_dim",
+    "dequantizers",
+    "distributions",
     "layers",
+    "metrics",
     "networks",
 ]

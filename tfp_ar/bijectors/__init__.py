@@ -3,6 +3,7 @@
 from tfp_ar.bijectors.affine import Affine
 from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
 from tfp_ar.bijectors.bind import bind
+from tfp_ar.bijectors.bounded import Bounded
 from tfp_ar.bijectors.chain import Chain
 
-__all__ = ["ARFlowBijector", "Affine", "Chain", "bind"]
+__all__ = ["ARFlowBijector", "Affine", "Bounded", "Chain", "bind"]

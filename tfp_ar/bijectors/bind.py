@@ -76,6 +76,21 @@ def _bind(value, conditional_input):
     return value
 
 
+def members(value):
+    """The distributions and bijectors that `bind` looks through: `value` and all inside it."""
+    if isinstance(value, (list, tuple)):
+        inside = value
+    elif isinstance(value, dict):
+        inside = value.values()
+    elif isinstance(value, (tfd.Distribution, tfb.Bijector)):
+        yield value
+        inside = (value.parameters or {}).values()
+    else:
+        return
+    for part in inside:
+        yield from members(part)
+
+
 def _all_same(a, b) -> bool:
     return all(x is y for x, y in zip(a, b, strict=True))
 

@@ -79,7 +79,7 @@ class Chain(tfb.Composition):
             )
 
     def _kwargs_of(self, bijector, kwargs):
-        return {**_condition_kwargs(bijector, kwargs), **kwargs.get(bijector.name, {})}
+        return {**condition_kwargs(bijector, kwargs), **kwargs.get(bijector.name, {})}
 
     def _is_increasing(self, **kwargs):
         signs = [b._internal_is_increasing(**self._kwargs_of(b, kwargs)) for b in self.bijectors]
@@ -108,7 +108,7 @@ def _members(bijector) -> list:
     return [inner] if isinstance(inner, tfb.Bijector) else []
 
 
-def _condition_kwargs(bijector, kwargs) -> dict:
+def condition_kwargs(bijector, kwargs) -> dict:
     """What `bijector` takes of `conditional_input` and `training` in `kwargs`, in its own form."""
     if not flows(bijector):
         return {}
@@ -116,6 +116,6 @@ def _condition_kwargs(bijector, kwargs) -> dict:
         wanted = ["training", "conditional_input"] if takes_conditioning(bijector) else ["training"]
         return {key: kwargs[key] for key in wanted if key in kwargs}
     if isinstance(bijector, tfb.Composition):  # TFP's own: by name
-        by_name = {member.name: _condition_kwargs(member, kwargs) for member in _members(bijector)}
+        by_name = {member.name: condition_kwargs(member, kwargs) for member in _members(bijector)}
         return {name: inner for name, inner in by_name.items() if inner}
-    return _condition_kwargs(_members(bijector)[0], kwargs)  # tfb.Invert passes all on
+    return condition_kwargs(_members(bijector)[0], kwargs)  # tfb.Invert passes all on

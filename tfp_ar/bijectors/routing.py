@@ -1,0 +1,107 @@
+"""How one conditioning, `training` and a seed reach what is deep inside a distribution."""
+
+import tensorflow_probability as tfp
+
+from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
+from tfp_ar.bijectors.bind import bind, members
+from tfp_ar.bijectors.chain import condition_kwargs
+from tfp_ar.networks.conditioning import ConditioningSpec, describe
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+# The attribute by which a distribution of ours says that its methods take `conditional_input`,
+# `training` and, where its log_prob is random, `seed`.
+ROUTES_KWARGS = "routes_kwargs"
+RANDOM_LOG_PROB = "random_log_prob"
+
+
+def has_random_log_prob(distribution) -> bool:
+    """Whether `log_prob` draws noise, and so takes a seed."""
+    return any(getattr(member, RANDOM_LOG_PROB, False) for member in members(distribution))
+
+
+def open_conditioning(distribution) -> ConditioningSpec | None:
+    """What `distribution` still has to be conditioned on, None if on nothing.
+
+    Raises:
+      ValueError: if its flows are conditioned on different shapes.
+    """
+    flows = [
+        member
+        for member in members(distribution)
+        if isinstance(member, ARFlowBijector)
+        and member.conditional_shape is not None
+        and member.conditional_input is None
+    ]
+    shapes = [flow.conditional_shape for flow in flows]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(
+            f"distribution: expected flows with one conditional_shape, got {shapes}. Bind the "
+            "others with tfp_ar.bind."
+        )
+    return flows[0].network.conditioning if flows else None
+
+
+def check_conditioning(distribution, conditional_input) -> None:
+    """Checks that `conditional_input` is there, and of the right shape, exactly if it is needed.
+
+    Raises:
+      TypeError, ValueError: if not.
+    """
+    spec = open_conditioning(distribution)
+    if spec is not None:
+        spec.split(conditional_input)
+    elif conditional_input is not None:
+        raise ValueError(
+            f"conditional_input: {distribution.name!r} is not conditioned and would ignore it, got "
+            f"{describe(conditional_input)}."
+        )
+
+
+def conditioned(distribution, conditional_input):
+    """`bind` where there is something to bind; `distribution` itself where nothing is wanted.
+
+    Raises:
+      TypeError, ValueError: as `check_conditioning`.
+    """
+    check_conditioning(distribution, conditional_input)
+    return distribution if conditional_input is None else bind(distribution, conditional_input)
+
+
+def log_prob(distribution, value, conditional_input=None, seed=None, training=None):
+    """`distribution.log_prob(value)`, with all that any distribution in it takes.
+
+    Args:
+      distribution: a tfd.Distribution, of ours or TFP's.
+      value: [..., *batch, *event].
+      conditional_input: as `bind` takes it, None if the distribution is not conditioned.
+      seed: stateless seed of a random log_prob; others do without.
+      training: whether dropout is on.
+
+    Raises:
+      TypeError, ValueError: as `check_conditioning`.
+    """
+    distribution = conditioned(distribution, conditional_input)
+    kwargs = {"training": training} if training else {}
+    if seed is not None and has_random_log_prob(distribution):
+        kwargs["seed"] = seed
+    return distribution.log_prob(value, **routed(distribution, kwargs))
+
+
+def is_transformed(distribution) -> bool:
+    """Whether it is a TransformedDistribution, of which class TFP makes several."""
+    return isinstance(getattr(distribution, "bijector", None), tfb.Bijector)
+
+
+def routed(distribution, kwargs) -> dict:
+    """`kwargs` in the form in which the methods of `distribution` hand them down."""
+    if getattr(distribution, ROUTES_KWARGS, False):
+        return kwargs
+    inner = getattr(distribution, "distribution", None)
+    if is_transformed(distribution):
+        parts = {
+            "bijector_kwargs": condition_kwargs(distribution.bijector, kwargs),
+            "distribution_kwargs": routed(inner, kwargs),
+        }
+        return {name: part for name, part in parts.items() if part}
+    return routed(inner, kwargs) if isinstance(inner, tfd.Distribution) else {}

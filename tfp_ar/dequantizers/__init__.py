@@ -1,0 +1,6 @@
+"""Noise that makes real numbers of integers, for `tfp_ar.Dequantized`."""
+
+from tfp_ar.dequantizers.dequantizer import Dequantizer
+from tfp_ar.dequantizers.uniform import Uniform
+
+__all__ = ["Dequantizer", "Uniform"]

@@ -1,0 +1,32 @@
+"""What `tfp_ar.Dequantized` asks of the noise that it adds to integers."""
+
+import tensorflow as tf
+
+
+class Dequantizer(tf.Module):
+    """Draws noise u in (0, 1)^d for integers x from some q(u | x).
+
+    A subclass defines `dequantize`; it may hold variables, which `tfp_ar.Dequantized` then shows.
+
+    >>> class Middle(Dequantizer):  # no noise at all: the value of the density in the middle
+    ...     def dequantize(self, x, num_samples, seed):
+    ...         return tf.repeat(x[tf.newaxis], num_samples, axis=0) + 0.5, 0.0
+    >>> one = tfp_ar.Dequantized(tfd.Uniform(0.0, 4.0), Middle())
+    >>> print(one.prob(3).numpy())
+    0.25
+    """
+
+    def dequantize(self, x, num_samples, seed):
+        """Draws x + u, several times.
+
+        Args:
+          x: integers as floats, [..., *event_shape].
+          num_samples: K, an int.
+          seed: stateless seed, an int32 tensor [2].
+
+        Returns: y = x + u [K, ..., *event_shape], with floor(y) = x exactly; and log q(u | x), a
+          tensor that broadcasts with [K, ...].
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define dequantize(x, num_samples, seed)."
+        )
