@@ -1,14 +1,26 @@
 """Autoregressive density models for TensorFlow Probability on Keras 3."""
 
-from tfp_ar import analysis, bijectors, dequantizers, distributions, layers, metrics, networks
+from tfp_ar import (
+    analysis,
+    bijectors,
+    dequantizers,
+    distributions,
+    layers,
+    metrics,
+    networks,
+    training,
+)
 from tfp_ar.analysis import assert_autoregressive
 from tfp_ar.bijectors import ARFlowBijector, bind
 from tfp_ar.distributions import Dequantized
+from tfp_ar.export import export_saved_model
 from tfp_ar.metrics import bits_per_dim
+from tfp_ar.training import DensityModel
 from tfp_ar.version import __version__
 
 __all__ = [
     "ARFlowBijector",
+    "DensityModel",
     "Dequantized",
     "__version__",
     "analysis",
@@ -18,7 +30,9 @@ __all__ = [
     "bits_per_dim",
     "dequantizers",
     "distributions",
+    "export_saved_model",
     "layers",
     "metrics",
     "networks",
+    "training",
 ]

@@ -18,10 +18,12 @@ class Uniform(Dequantizer):
 
     with k the most bits for which x + u has an exact float (at most 31): k = 23 - b in float32 and
     52 - b in float64, with b the bits of the integer part. So u is never 0 or 1, and floor(x + u)
-    is x. A plain random float added to 255 rounds up to 256 once in 10^5 draws, to 65536 once in
-    500. The bits are those of TensorFlow's Philox generator, the same in eager mode, graphs and XLA.
+    is x. A plain random float added to 255 rounds up to 256 once in 10^5 draws, to 65535 once in
+    500. The bits are those of TensorFlow's Philox generator, the same in eager mode, graphs and
+    XLA.
 
-    Integers beyond 2^22 in float32 (2^51 in float64) leave no bit for noise: they get u = 1/2.
+    Integers from 2^22 on in float32 (2^51 in float64) leave no bit for noise: u is 1/2, or what
+    float makes of it.
 
     References:
       L. Theis et al., A note on the evaluation of generative models, arXiv:1511.01844, 2016,
@@ -37,7 +39,7 @@ class Uniform(Dequantizer):
         return x + self.noise(x, num_samples, seed), 0.0
 
     def noise(self, x, num_samples, seed):
-        """u [num_samples, *x.shape] for integers x, whose size decides the number of bits."""
+        """Draws u [num_samples, *x.shape] for integers x, whose size decides the number of bits."""
         seed = tf.bitwise.bitwise_xor(tf.cast(seed, tf.int32), tf.constant([0, _STREAM], tf.int32))
         bits = tf.random.stateless_uniform(
             tf.concat([[num_samples], tf.shape(x)], axis=0),

@@ -33,8 +33,8 @@ class Dequantized(tfd.Distribution):
       distribution: a tfd.Distribution over real numbers.
       dequantizer: draws the noise. Default `tfp_ar.dequantizers.Uniform()`.
       num_importance_samples: K, above 0. Default 1.
-      validate_args: whether to check at run time that values are finite, whole and in range: eagerly
-        a ValueError, in a graph an InvalidArgumentError, under XLA nothing. Default False.
+      validate_args: whether to check at run time that values are finite, whole and in range:
+        eagerly a ValueError, in a graph an InvalidArgumentError, under XLA nothing. Default False.
       allow_nan_stats: as in TFP. Default True.
       name: default 'dequantized'.
 

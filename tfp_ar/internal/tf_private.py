@@ -125,3 +125,20 @@ def count_writes(graph, variables) -> int:
 
 def _is_of(tensor, graph) -> bool:
     return getattr(tensor, "graph", None) is graph
+
+
+def averages(optimizer) -> list[tuple]:
+    """Pairs (variable, its moving average) that a Keras optimizer keeps; none without use_ema."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    if not (optimizer.use_ema and optimizer.built):
+        return []
+    pairs = zip(
+        optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
+    )
+    return [(variable, average) for variable, average in pairs if average is not None]
+
+
+def keras_layers(module: tf.Module) -> list[keras.Layer]:
+    """The outermost Keras layers that a tf.Module holds, at any depth, each once."""
+    found = module._flatten(recursive=True, predicate=lambda part: isinstance(part, keras.Layer))
+    return list({id(layer): layer for layer in found}.values())

@@ -1,0 +1,158 @@
+"""What `DensityModel` takes as data: values, alone or with what they are conditioned on."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_ar.bijectors import routing
+from tfp_ar.distributions.dequantized import Dequantized
+from tfp_ar.internal import checks
+
+VALUE, CONDITION = "value", "conditional_input"
+_FORMS = "value, (value, conditional_input) or a dict with these two keys"
+
+
+def unpack(element) -> tuple:
+    """(value, conditional_input or None) from an element of a dataset.
+
+    Raises:
+      TypeError, ValueError: if it has none of the forms that are known.
+    """
+    if isinstance(element, dict):
+        if VALUE not in element or set(element) - {VALUE, CONDITION}:
+            raise ValueError(f"x: expected {_FORMS}, got the keys {sorted(map(str, element))}.")
+        return element[VALUE], element.get(CONDITION)
+    if not isinstance(element, (tuple, list)):
+        return element, None
+    if not 1 <= len(element) <= 2:
+        raise ValueError(
+            f"x: expected {_FORMS}, got a tuple of {len(element)}; weights of examples are not "
+            "supported."
+        )
+    return element[0], element[1] if len(element) == 2 else None
+
+
+def map_parts(function, condition):
+    """`function` of each part of a conditioning: of the one array, or of those in a dict."""
+    return None if condition is None else tf.nest.map_structure(function, condition)
+
+
+def is_stream(x) -> bool:
+    """Whether x is a dataset that gives batches by itself, not an array."""
+    return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or hasattr(x, "__next__")
+
+
+def check_stream(distribution, x) -> None:
+    """Checks what is known of the batches of a dataset, before the first is read.
+
+    Raises:
+      TypeError, ValueError: if a shape is wrong, or conditioning missing, wrong or not wanted.
+    """
+    if isinstance(x, tf.data.Dataset):
+        value, condition = unpack(x.element_spec)
+        _check_batch(distribution, value.shape, condition)
+
+
+def _check_batch(distribution, shape, condition):
+    shape = None if getattr(shape, "rank", 0) is None else list(shape)
+    event = list(distribution.event_shape)
+    checks.event_shape("x", shape, event)
+    if shape is not None and len(shape) != 1 + len(event):
+        wanted = ", ".join(["batch", *map(str, event)])
+        raise ValueError(f"x: expected batches of shape [{wanted}], got {shape}.")
+    routing.check_conditioning(distribution, condition)
+
+
+class ArrayBatches(keras.utils.PyDataset):
+    """Batches of arrays, whose order is a function of the seed and the step alone.
+
+    Batch b of all training is the same in whatever process it is drawn, so that training resumes at
+    the right place.
+
+    Args:
+      distribution: what the values are checked against.
+      value: array [n, *event].
+      condition: array [n, ...], a dict of such, or None.
+      batch_size: rows a batch; the last of an epoch has the rest.
+      shuffle: whether each epoch has an order of its own.
+      seed: of the orders.
+      position: function without arguments: the number of batches drawn before this epoch.
+
+    Raises:
+      TypeError, ValueError: for values of the wrong shape, NaN, infinite or out of the support, and
+        for conditioning that is missing, wrong or not wanted.
+    """
+
+    def __init__(
+        self, distribution, value, condition, batch_size, shuffle=False, seed=0, position=lambda: 0
+    ):
+        super().__init__()
+        dtype = distribution.dtype.as_numpy_dtype
+        value = _as_numbers("x", value)
+        condition = map_parts(lambda part: _as_numbers(CONDITION, part), condition)
+        _check_batch(distribution, value.shape, condition)
+        _check_rows(value, condition)
+        _check_finite("x", value)
+        if isinstance(distribution, Dequantized):
+            distribution.support.check(value, "x")
+        self._value, self._condition, self._dtype = value, condition, dtype
+        self._batch_size = checks.positive_int("batch_size", batch_size)
+        self._shuffle, self._seed, self._position = shuffle, seed, position
+        self._before_epoch = self._first = 0
+        self._order = None, None  # of which epoch, and the order
+
+    @property
+    def num_batches(self):
+        """Batches an epoch."""
+        return -(-len(self._value) // self._batch_size)
+
+    def __len__(self):
+        return self.num_batches
+
+    def on_epoch_begin(self):
+        """Asks for the position, in Keras' own thread."""
+        self._before_epoch = int(self._position())
+
+    def __getitem__(self, index):
+        """Batch `index` after the beginning of this pass over the data."""
+        if index == 0:
+            self._first = self._before_epoch
+        epoch, number = divmod(self._first + index, self.num_batches)
+        rows = slice(number * self._batch_size, (number + 1) * self._batch_size)
+        if self._shuffle:
+            if self._order[0] != epoch:
+                generator = np.random.default_rng([self._seed, epoch])
+                self._order = epoch, generator.permutation(len(self._value))
+            rows = self._order[1][rows]
+
+        def take(array):
+            return array[rows].astype(self._dtype)
+
+        if self._condition is None:
+            return (take(self._value),)
+        return take(self._value), map_parts(take, self._condition)
+
+
+def _as_numbers(name, value) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" and not tf.as_dtype(array.dtype).is_floating:
+        raise TypeError(f"{name}: expected an array of numbers, got one of dtype {array.dtype}.")
+    return array
+
+
+def _check_rows(value, condition):
+    if not len(value):
+        raise ValueError(f"x: expected at least one example, got shape {list(value.shape)}.")
+    for part in [] if condition is None else tf.nest.flatten(condition):
+        if not part.ndim or len(part) != len(value):
+            raise ValueError(
+                f"{CONDITION}: expected {len(value)} rows, one for each of x, got shape "
+                f"{list(part.shape)}."
+            )
+        _check_finite(CONDITION, part)
+
+
+def _check_finite(name, array):
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise ValueError(f"{name}: expected finite numbers, got {array[~finite].ravel()[0]}.")

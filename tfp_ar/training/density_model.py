@@ -1,0 +1,364 @@
+"""A Keras model around a distribution, for `compile`, `fit` and `evaluate`."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_ar.bijectors import routing
+from tfp_ar.internal import seeds, tf_private
+from tfp_ar.internal.seeds import Stream
+from tfp_ar.metrics import BitsPerDim, bits_per_dim
+from tfp_ar.training import data
+from tfp_ar.training.weight_averages import WeightAverages
+
+tfd = tfp.distributions
+
+_BATCH_SIZE = 32  # Keras' own default
+# Dropout masks may be drawn that many times in a step before they meet those of the next.
+_MASKS_A_STEP = 256
+_SEEDS = 2**31  # what Keras takes a seed for, whatever the dtype of its state
+_IN_FILE = "weights_are_averages"
+
+
+class DensityModel(keras.Model):
+    """Maximum likelihood for any distribution, the Keras way.
+
+        loss = mean over the batch of -log_prob(x) / (d log 2) + regularisation, in bits/dim
+
+    Keras sees every variable: those of the networks, and those of the rest of the distribution
+    (its base, its other bijectors) as well, for training, `save_weights`, callbacks and averaging.
+    The distribution itself stays what it is, with its variables trained.
+
+    Everything random in training is a function of `seed` and the number of steps taken: the order
+    of arrays, the noise of a `tfp_ar.Dequantized`, dropout masks. Training that was killed and is
+    resumed from `keras.callbacks.BackupAndRestore` repeats, on a CPU, bit for bit what it would
+    have been. (A tf.data pipeline has an order of its own: make that a function of the epoch.
+    Callbacks such as EarlyStopping start afresh, as Keras does not save their state.)
+
+    With an optimizer that averages (`use_ema=True`), validation during `fit` and what is saved
+    meanwhile use the averages, and `fit` leaves them in the weights. `SwapEMAWeights` is not
+    needed.
+
+    Args:
+      distribution: a tfd.Distribution of known event shape whose `log_prob` is to be maximised.
+      seed: an int from 0. Default 0.
+      name: default 'density_model'.
+
+    Methods take data as x, an array [n, *event] or a dataset of batches; and, if the distribution
+    is conditioned, `conditional_input`, an array [n, ...] (or a dict of such), which may also stand
+    in y's place. Elements of datasets are x, (x, conditional_input) or a dict with the keys 'value'
+    and 'conditional_input'.
+
+    For mixed precision, give the networks a mixed policy (`WaveNet(..., dtype="mixed_bfloat16")`):
+    densities stay in the dtype of the distribution.
+
+    Raises:
+      TypeError, ValueError: if `distribution` is no distribution of a known event shape, or `seed`
+        no int from 0.
+
+    >>> flow = tfd.TransformedDistribution(
+    ...     tfd.Sample(tfd.Normal(0.0, 1.0), [4]), tfp_ar.ARFlowBijector(tfp_ar.networks.WaveNet([4]))
+    ... )
+    >>> model = DensityModel(tfp_ar.Dequantized(flow))
+    >>> model.compile(keras.optimizers.Adam(0.01))
+    >>> x = np.random.default_rng(0).integers(0, 4, [256, 4])
+    >>> history = model.fit(x, epochs=2, verbose=0)
+    >>> sorted(history.history)
+    ['bits_per_dim', 'loss']
+    >>> model.distribution.sample(3, seed=[1, 2]).shape
+    TensorShape([3, 4])
+    """
+
+    def __init__(self, distribution, seed=0, name="density_model"):
+        if not isinstance(distribution, tfd.Distribution):
+            raise TypeError(f"distribution: expected a tfd.Distribution, got {distribution!r}.")
+        shape = distribution.event_shape
+        if not isinstance(shape, tf.TensorShape) or not shape.is_fully_defined():
+            raise ValueError(f"distribution: expected a known event shape, got {shape}.")
+        if distribution.batch_shape.rank != 0:
+            raise ValueError(
+                "distribution: expected a batch shape of [], got "
+                f"{distribution.batch_shape}. Pass conditional_input to fit instead of binding it, "
+                "or wrap the distribution in tfd.Independent."
+            )
+        # Of that dtype, lest Keras cast x to what the global policy computes in.
+        super().__init__(name=name, dtype=distribution.dtype.name)
+        self.seed = seeds.check_seed("seed", seed)
+        self.distribution = distribution
+        self._adopt_variables()
+        self._bits = BitsPerDim(tuple(shape))
+        self._averages = WeightAverages(self)
+        self.built = True
+
+    def _adopt_variables(self):
+        """Shows Keras the networks, and as variables of its own what else the distribution has."""
+        networks = tf_private.keras_layers(self.distribution)
+        for i, network in enumerate(networks):  # attributes: TensorFlow does not look into lists
+            setattr(self, f"network_{i}", network)
+        raw = {id(tf_private.raw_variable(v)) for layer in networks for v in layer.variables}
+        self.other_variables = [
+            keras.Variable(v, trainable=v.trainable, dtype=v.dtype.name, name=f"variable_{i}")
+            for i, v in enumerate(v for v in self.distribution.variables if id(v) not in raw)
+        ]
+        weights = {id(w) for layer in networks for w in layer.weights}
+        # In a tuple, which Keras does not track: they belong to the layers.
+        self._mask_states = tuple(
+            tf_private.raw_variable(v)
+            for layer in networks
+            for v in layer.variables
+            if id(v) not in weights and "seed" in v.path
+        )
+
+    def call(self, inputs, conditional_input=None, training=None, seed=None):
+        """Nats log_prob(x) of x [n, *event]: [n].
+
+        Args:
+          inputs: x, [n, *event].
+          conditional_input: [n, ...], if the distribution is conditioned.
+          training: whether dropout is on.
+          seed: stateless seed of a stochastic bound. Default None: drawn anew.
+        """
+        return routing.log_prob(self.distribution, inputs, conditional_input, seed, training)
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    def train_step(self, batch):
+        """One step of the optimizer on one batch."""
+        x, condition = data.unpack(batch)
+        step = self.optimizer.iterations
+        self._set_masks(step)
+        self.distribution.trainable_variables  # noqa: B018  # lets tapes know what is frozen
+        with tf.GradientTape() as tape:
+            seed = seeds.stream_seed(self.seed, Stream.TRAINING, step)
+            log_prob = self.call(x, condition, training=True, seed=seed)
+            loss = tf.reduce_mean(bits_per_dim(log_prob, self.distribution.event_shape))
+            loss += sum(tf.cast(extra, loss.dtype) for extra in self.losses)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, [tf_private.raw_variable(v) for v in variables])
+        self.optimizer.apply(gradients, variables)
+        return self._update_metrics(loss, log_prob)
+
+    def test_step(self, batch):
+        """Bits per dimension of one batch, with noise that is a function of the place in x."""
+        x, condition = data.unpack(batch)
+        seed = seeds.stream_seed(self.seed, Stream.EVALUATION, self._bits.count)
+        log_prob = self.call(x, condition, training=False, seed=seed)
+        loss = tf.reduce_mean(bits_per_dim(log_prob, self.distribution.event_shape))
+        loss += sum(tf.cast(extra, loss.dtype) for extra in self.losses)
+        return self._update_metrics(loss, log_prob)
+
+    def predict_step(self, batch):
+        """Log-probabilities of one batch in nats; all batches get the same noise."""
+        x, condition = data.unpack(batch)
+        return self.call(x, condition, seed=seeds.stream_seed(self.seed, Stream.EVALUATION, 0))
+
+    def _set_masks(self, step):
+        """Makes dropout masks a function of the seed and the step, whatever was drawn before."""
+        counter = tf.cast(step, tf.int64) * _MASKS_A_STEP % _SEEDS
+        for i, state in enumerate(self._mask_states):
+            state.assign(tf.cast(tf.stack([(self.seed + i) % _SEEDS, counter]), state.dtype))
+
+    def _update_metrics(self, loss, log_prob):
+        for metric in self.metrics:
+            if metric is self._bits:
+                metric.update_state(log_prob)
+            elif metric.name == "loss":
+                metric.update_state(loss, sample_weight=tf.shape(log_prob)[0])
+        return self.get_metrics_result()
+
+    # Keras' methods ------------------------------------------------------------------------------
+
+    def compile(self, optimizer, **kwargs):
+        """Sets the optimizer.
+
+        Args:
+          optimizer: a Keras optimizer, or its name.
+          **kwargs: `jit_compile`, `run_eagerly`, `steps_per_execution`, as in Keras. By default
+            ("auto") Keras compiles on GPUs only.
+
+        Raises:
+          TypeError: for `loss`, `metrics` and the like: the loss is the likelihood.
+        """
+        taken = {"jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss"}
+        if set(kwargs) - taken:
+            raise TypeError(
+                f"compile: expected keyword arguments among {sorted(taken)}, as the loss is "
+                f"-log_prob, got {sorted(set(kwargs) - taken)}."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+        if not self.optimizer.built:  # so that there is a place for what a file holds
+            self.optimizer.build(self.trainable_variables)
+        self._averages.finish()
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        *,
+        conditional_input=None,
+        callbacks=None,
+        validation_data=None,
+        validation_split=0.0,
+        shuffle=True,
+        **kwargs,
+    ):
+        """Trains; see the class and `keras.Model.fit`.
+
+        Args:
+          x: array [n, *event], or a dataset of batches.
+          y: `conditional_input`, for those who pass it by place.
+          batch_size: rows a batch of an array. Default 32.
+          conditional_input: array [n, ...], if x is an array and the distribution is conditioned.
+          callbacks: as in Keras.
+          validation_data: x, (x, conditional_input) or a dataset.
+          validation_split: the fraction of the arrays, the last rows, to validate on instead.
+          shuffle: whether arrays get a new order in each epoch.
+          **kwargs: `epochs`, `verbose`, `initial_epoch`, ..., as in Keras.
+
+        Returns: Keras' History, with 'loss' and 'bits_per_dim', and 'val_' of each.
+
+        Raises:
+          TypeError, ValueError: for data that do not fit the distribution, before any step.
+        """
+        self._assert_compile_called("fit")
+        refused = {"class_weight", "sample_weight"} & set(kwargs)
+        if refused:
+            raise TypeError(f"fit: expected no weights of examples, got {sorted(refused)}.")
+        condition = _one_condition(y, conditional_input)
+        if validation_split and validation_data is None:
+            if data.is_stream(x):
+                raise ValueError("validation_split: expected 0 for a dataset; split it yourself.")
+            rows = round(len(x) * (1.0 - validation_split))
+            validation_data = x[rows:], data.map_parts(lambda part: part[rows:], condition)
+            x, condition = x[:rows], data.map_parts(lambda part: part[:rows], condition)
+        batches = self._batches(
+            x, condition, batch_size, shuffle, lambda: self.optimizer.iterations.numpy()
+        )
+        validation_size = kwargs.pop("validation_batch_size", None) or batch_size
+        if validation_data is not None:
+            if data.is_stream(validation_data):
+                validation_data = self._batches(validation_data, None, None)
+            else:
+                validation_data = self._batches(*data.unpack(validation_data), validation_size)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            raise TypeError("callbacks: expected a list of callbacks, got a CallbackList.")
+        callbacks = tf.nest.flatten(callbacks) if callbacks is not None else []
+        if any(isinstance(c, keras.callbacks.SwapEMAWeights) for c in callbacks):
+            raise ValueError(
+                "callbacks: expected no SwapEMAWeights, as DensityModel itself validates and saves "
+                "with the averages."
+            )
+        history = super().fit(
+            batches,
+            # Last: after a callback that restores weights.
+            callbacks=[*callbacks, _StartTraining(self._averages)],
+            validation_data=validation_data,
+            shuffle=False,
+            **kwargs,
+        )
+        self._averages.finish()
+        return history
+
+    def evaluate(self, x=None, y=None, batch_size=None, *, conditional_input=None, **kwargs):
+        """Mean loss and bits per dimension, with fixed noise; see `fit` for the data.
+
+        Other arguments are those of `keras.Model.evaluate`.
+        """
+        if "sample_weight" in kwargs:  # from Keras' own fit, always None
+            kwargs.pop("sample_weight")
+        if not kwargs.get("_use_cached_eval_dataset"):
+            self._assert_compile_called("evaluate")
+            x = self._batches(x, _one_condition(y, conditional_input), batch_size)
+            batch_size = None
+        with self._averages.in_weights():
+            return super().evaluate(x, batch_size=batch_size, **kwargs)
+
+    def predict(self, x, batch_size=None, *, conditional_input=None, **kwargs):
+        """log_prob of each row of x, in nats, as an array; see `fit` for the data."""
+        x = self._batches(x, conditional_input, batch_size)
+        with self._averages.in_weights():
+            return super().predict(x, **kwargs)
+
+    def train_on_batch(self, x, y=None, *, conditional_input=None, **kwargs):
+        """One step on arrays."""
+        condition = _one_condition(y, conditional_input)
+        x, *rest = data.ArrayBatches(self.distribution, x, condition, len(x))[0]
+        self._averages.start_training()
+        return super().train_on_batch(x, *rest, **kwargs)
+
+    def _batches(self, x, condition, batch_size, shuffle=False, position=lambda: 0):
+        if data.is_stream(x):
+            if condition is not None:
+                raise ValueError(
+                    "conditional_input: expected it in the elements of the dataset, as "
+                    "(value, conditional_input), got a second argument."
+                )
+            data.check_stream(self.distribution, x)
+            return x
+        size = _BATCH_SIZE if batch_size is None else batch_size
+        return data.ArrayBatches(
+            self.distribution, x, condition, size, shuffle, self.seed, position
+        )
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def save_weights(self, filepath, *args, **kwargs):
+        """As in Keras; during training with averages, the weights in the file are those."""
+        with self._averages.in_weights():
+            return super().save_weights(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath, *args, **kwargs):
+        """As in Keras.
+
+        Raises:
+          WeightsFileError: a ValueError and an OSError, if the file cannot be read.
+          ValueError: if it does not fit.
+        """
+        self._hold_in_file = False
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        except OSError as error:
+            raise WeightsFileError(
+                f"filepath: expected a file that save_weights wrote, got {str(filepath)!r}: {error}"
+            ) from error
+        self._averages.loaded(self._hold_in_file)
+
+    def save_own_variables(self, store):
+        """Writes what is no layer's: called by Keras."""
+        super().save_own_variables(store)
+        store[_IN_FILE] = int(self._averages.hold_averages)
+
+    def load_own_variables(self, store):
+        """Reads what `save_own_variables` wrote."""
+        held = {key: store[key] for key in store.keys()}  # noqa: SIM118  # it is no dict
+        self._hold_in_file = bool(held.pop(_IN_FILE, 0))
+        super().load_own_variables(held)
+
+    def save(self, *args, **kwargs):
+        """Raises: Keras cannot write a TensorFlow Probability distribution as a config."""
+        raise NotImplementedError(
+            "DensityModel.save: expected save_weights(path), to load into a model made by the same "
+            "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
+            "In ModelCheckpoint, save_weights_only=True."
+        )
+
+
+class WeightsFileError(OSError, ValueError):
+    """A file of weights cannot be read; an OSError, for which BackupAndRestore has a fallback."""
+
+
+class _StartTraining(keras.callbacks.Callback):
+    def __init__(self, averages):
+        super().__init__()
+        self._averages = averages
+
+    def on_train_begin(self, logs=None):
+        self._averages.start_training()
+
+
+def _one_condition(y, conditional_input):
+    if y is not None and conditional_input is not None:
+        raise ValueError("conditional_input: expected it once, got it as y too.")
+    return y if conditional_input is None else conditional_input
