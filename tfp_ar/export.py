@@ -40,9 +40,9 @@ def export_saved_model(distribution, directory) -> None:
         cannot be written.
 
     >>> import tempfile
-    >>> flow = tfd.TransformedDistribution(
-    ...     tfd.Sample(tfd.Normal(0.0, 1.0), [4]), tfp_ar.ARFlowBijector(tfp_ar.networks.WaveNet([4]))
-    ... )
+    >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
+    >>> network = tfp_ar.networks.WaveNet([4])
+    >>> flow = tfd.TransformedDistribution(base, tfp_ar.ARFlowBijector(network))
     >>> directory = tempfile.mkdtemp()
     >>> tfp_ar.export_saved_model(flow, directory)
     >>> loaded = tf.saved_model.load(directory)
@@ -85,23 +85,34 @@ class _Exported(tf.Module):
 
         def log_prob(value, *rest):
             *parts, given_seed = rest if random else (*rest, None)
-            condition = condition_of(parts)
-            log_p = routing.log_prob(distribution, value, condition, given_seed)
-            return {LOG_PROB: log_p}
+            return {
+                LOG_PROB: routing.log_prob(distribution, value, condition_of(parts), given_seed)
+            }
 
         def sample(n, given_seed, *parts):
             conditioned = routing.conditioned(distribution, condition_of(parts))
-            x = conditioned.sample(n, seed=given_seed)
-            return {SAMPLE: x}
+            return {SAMPLE: conditioned.sample(n, seed=given_seed)}
 
         value = tf.TensorSpec([None, *batch, *event], dtype, VALUE)
-        # autograph would convert TFP and Keras, for nothing.
-        self.log_prob = tf.function(log_prob, autograph=False).get_concrete_function(
-            value, *conditions, *([seed] if random else [])
+        self.log_prob = _traced(log_prob, [value, *conditions, *([seed] if random else [])])
+        self.sample = _traced(sample, [tf.TensorSpec([], tf.int32, NUMBER), seed, *conditions])
+
+
+def _traced(function, specs):
+    """`function` as a graph that says so if an input has another shape than its spec.
+
+    The signatures of a SavedModel do not check shapes; what does not fit would fail deep inside, or
+    broadcast.
+    """
+
+    def checked(*inputs):
+        named = zip(inputs, specs, strict=True)
+        return function(
+            *(tf.ensure_shape(x, spec.shape, f"input_{spec.name}") for x, spec in named)
         )
-        self.sample = tf.function(sample, autograph=False).get_concrete_function(
-            tf.TensorSpec([], tf.int32, NUMBER), seed, *conditions
-        )
+
+    # autograph would convert TFP and Keras, for nothing.
+    return tf.function(checked, autograph=False).get_concrete_function(*specs)
 
 
 def _condition_specs(spec, dtype) -> list:

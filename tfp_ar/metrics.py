@@ -11,6 +11,8 @@ import numpy as np
 
 from tfp_ar.internal import checks
 
+__all__ = ["BitsPerDim", "bits_per_dim"]
+
 NATS_PER_BIT = float(np.log(2.0))  # log p is in nats everywhere
 
 

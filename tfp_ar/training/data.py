@@ -42,6 +42,51 @@ def is_stream(x) -> bool:
     return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or hasattr(x, "__next__")
 
 
+def one_condition(y, conditional_input):
+    """The conditioning, which may be passed in y's place.
+
+    Raises:
+      ValueError: if it is passed twice.
+    """
+    if y is not None and conditional_input is not None:
+        raise ValueError("conditional_input: expected it once, got it as y too.")
+    return y if conditional_input is None else conditional_input
+
+
+def split(x, condition, fraction) -> tuple:
+    """Takes the last rows of arrays for validation: (x, condition, validation data).
+
+    Raises:
+      ValueError: if x is no array, or nothing would be left on one side.
+    """
+    if is_stream(x):
+        raise ValueError("validation_split: expected 0 for a dataset, which you have to split.")
+    rows = len(x) - round(len(x) * fraction)
+    if not 0 < rows < len(x):
+        raise ValueError(
+            f"validation_split: expected a fraction that leaves rows on both sides, got {fraction}."
+        )
+    held_out = x[rows:], map_parts(lambda part: part[rows:], condition)
+    return x[:rows], map_parts(lambda part: part[:rows], condition), held_out
+
+
+def batches(distribution, x, condition, batch_size, shuffle, seed, position):
+    """What Keras reads batches from: a dataset as it is, or `ArrayBatches`; both checked.
+
+    Raises:
+      TypeError, ValueError: for data that do not fit the distribution.
+    """
+    if not is_stream(x):
+        return ArrayBatches(distribution, x, condition, batch_size, shuffle, seed, position)
+    if condition is not None:
+        raise ValueError(
+            "conditional_input: expected it in the elements of the dataset, as (value, "
+            "conditional_input), got a second argument."
+        )
+    check_stream(distribution, x)
+    return x
+
+
 def check_stream(distribution, x) -> None:
     """Checks what is known of the batches of a dataset, before the first is read.
 

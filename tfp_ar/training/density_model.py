@@ -9,14 +9,13 @@ from tfp_ar.internal import seeds, tf_private
 from tfp_ar.internal.seeds import Stream
 from tfp_ar.metrics import BitsPerDim, bits_per_dim
 from tfp_ar.training import data
-from tfp_ar.training.weight_averages import WeightAverages
+from tfp_ar.training.dropout_masks import DropoutMasks
+from tfp_ar.training.weight_averages import StartTraining, WeightAverages
+from tfp_ar.training.weights_file import WeightsFileError
 
 tfd = tfp.distributions
 
 _BATCH_SIZE = 32  # Keras' own default
-# Dropout masks may be drawn that many times in a step before they meet those of the next.
-_MASKS_A_STEP = 256
-_SEEDS = 2**31  # what Keras takes a seed for, whatever the dtype of its state
 _IN_FILE = "weights_are_averages"
 
 
@@ -56,9 +55,9 @@ class DensityModel(keras.Model):
       TypeError, ValueError: if `distribution` is no distribution of a known event shape, or `seed`
         no int from 0.
 
-    >>> flow = tfd.TransformedDistribution(
-    ...     tfd.Sample(tfd.Normal(0.0, 1.0), [4]), tfp_ar.ARFlowBijector(tfp_ar.networks.WaveNet([4]))
-    ... )
+    >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
+    >>> network = tfp_ar.networks.WaveNet([4])
+    >>> flow = tfd.TransformedDistribution(base, tfp_ar.ARFlowBijector(network))
     >>> model = DensityModel(tfp_ar.Dequantized(flow))
     >>> model.compile(keras.optimizers.Adam(0.01))
     >>> x = np.random.default_rng(0).integers(0, 4, [256, 4])
@@ -100,14 +99,7 @@ class DensityModel(keras.Model):
             keras.Variable(v, trainable=v.trainable, dtype=v.dtype.name, name=f"variable_{i}")
             for i, v in enumerate(v for v in self.distribution.variables if id(v) not in raw)
         ]
-        weights = {id(w) for layer in networks for w in layer.weights}
-        # In a tuple, which Keras does not track: they belong to the layers.
-        self._mask_states = tuple(
-            tf_private.raw_variable(v)
-            for layer in networks
-            for v in layer.variables
-            if id(v) not in weights and "seed" in v.path
-        )
+        self._masks = DropoutMasks(networks)
 
     def call(self, inputs, conditional_input=None, training=None, seed=None):
         """Nats log_prob(x) of x [n, *event]: [n].
@@ -126,13 +118,12 @@ class DensityModel(keras.Model):
         """One step of the optimizer on one batch."""
         x, condition = data.unpack(batch)
         step = self.optimizer.iterations
-        self._set_masks(step)
+        self._masks.set(self.seed, step)
         self.distribution.trainable_variables  # noqa: B018  # lets tapes know what is frozen
         with tf.GradientTape() as tape:
             seed = seeds.stream_seed(self.seed, Stream.TRAINING, step)
             log_prob = self.call(x, condition, training=True, seed=seed)
-            loss = tf.reduce_mean(bits_per_dim(log_prob, self.distribution.event_shape))
-            loss += sum(tf.cast(extra, loss.dtype) for extra in self.losses)
+            loss = self._loss(log_prob)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, [tf_private.raw_variable(v) for v in variables])
@@ -144,20 +135,16 @@ class DensityModel(keras.Model):
         x, condition = data.unpack(batch)
         seed = seeds.stream_seed(self.seed, Stream.EVALUATION, self._bits.count)
         log_prob = self.call(x, condition, training=False, seed=seed)
-        loss = tf.reduce_mean(bits_per_dim(log_prob, self.distribution.event_shape))
-        loss += sum(tf.cast(extra, loss.dtype) for extra in self.losses)
-        return self._update_metrics(loss, log_prob)
+        return self._update_metrics(self._loss(log_prob), log_prob)
 
     def predict_step(self, batch):
         """Log-probabilities of one batch in nats; all batches get the same noise."""
         x, condition = data.unpack(batch)
         return self.call(x, condition, seed=seeds.stream_seed(self.seed, Stream.EVALUATION, 0))
 
-    def _set_masks(self, step):
-        """Makes dropout masks a function of the seed and the step, whatever was drawn before."""
-        counter = tf.cast(step, tf.int64) * _MASKS_A_STEP % _SEEDS
-        for i, state in enumerate(self._mask_states):
-            state.assign(tf.cast(tf.stack([(self.seed + i) % _SEEDS, counter]), state.dtype))
+    def _loss(self, log_prob):
+        loss = tf.reduce_mean(bits_per_dim(log_prob, self.distribution.event_shape))
+        return loss + sum(tf.cast(extra, loss.dtype) for extra in self.losses)
 
     def _update_metrics(self, loss, log_prob):
         for metric in self.metrics:
@@ -226,22 +213,13 @@ class DensityModel(keras.Model):
         refused = {"class_weight", "sample_weight"} & set(kwargs)
         if refused:
             raise TypeError(f"fit: expected no weights of examples, got {sorted(refused)}.")
-        condition = _one_condition(y, conditional_input)
+        condition = data.one_condition(y, conditional_input)
         if validation_split and validation_data is None:
-            if data.is_stream(x):
-                raise ValueError("validation_split: expected 0 for a dataset; split it yourself.")
-            rows = round(len(x) * (1.0 - validation_split))
-            validation_data = x[rows:], data.map_parts(lambda part: part[rows:], condition)
-            x, condition = x[:rows], data.map_parts(lambda part: part[:rows], condition)
-        batches = self._batches(
-            x, condition, batch_size, shuffle, lambda: self.optimizer.iterations.numpy()
-        )
+            x, condition, validation_data = data.split(x, condition, validation_split)
+        batches = self._batches(x, condition, batch_size, shuffle)
         validation_size = kwargs.pop("validation_batch_size", None) or batch_size
         if validation_data is not None:
-            if data.is_stream(validation_data):
-                validation_data = self._batches(validation_data, None, None)
-            else:
-                validation_data = self._batches(*data.unpack(validation_data), validation_size)
+            validation_data = self._batches(*data.unpack(validation_data), validation_size)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             raise TypeError("callbacks: expected a list of callbacks, got a CallbackList.")
         callbacks = tf.nest.flatten(callbacks) if callbacks is not None else []
@@ -253,7 +231,7 @@ class DensityModel(keras.Model):
         history = super().fit(
             batches,
             # Last: after a callback that restores weights.
-            callbacks=[*callbacks, _StartTraining(self._averages)],
+            callbacks=[*callbacks, StartTraining(self._averages)],
             validation_data=validation_data,
             shuffle=False,
             **kwargs,
@@ -266,11 +244,10 @@ class DensityModel(keras.Model):
 
         Other arguments are those of `keras.Model.evaluate`.
         """
-        if "sample_weight" in kwargs:  # from Keras' own fit, always None
-            kwargs.pop("sample_weight")
+        kwargs.pop("sample_weight", None)  # from Keras' own fit, which checked it
         if not kwargs.get("_use_cached_eval_dataset"):
             self._assert_compile_called("evaluate")
-            x = self._batches(x, _one_condition(y, conditional_input), batch_size)
+            x = self._batches(x, data.one_condition(y, conditional_input), batch_size)
             batch_size = None
         with self._averages.in_weights():
             return super().evaluate(x, batch_size=batch_size, **kwargs)
@@ -283,23 +260,20 @@ class DensityModel(keras.Model):
 
     def train_on_batch(self, x, y=None, *, conditional_input=None, **kwargs):
         """One step on arrays."""
-        condition = _one_condition(y, conditional_input)
+        condition = data.one_condition(y, conditional_input)
         x, *rest = data.ArrayBatches(self.distribution, x, condition, len(x))[0]
         self._averages.start_training()
         return super().train_on_batch(x, *rest, **kwargs)
 
-    def _batches(self, x, condition, batch_size, shuffle=False, position=lambda: 0):
-        if data.is_stream(x):
-            if condition is not None:
-                raise ValueError(
-                    "conditional_input: expected it in the elements of the dataset, as "
-                    "(value, conditional_input), got a second argument."
-                )
-            data.check_stream(self.distribution, x)
-            return x
-        size = _BATCH_SIZE if batch_size is None else batch_size
-        return data.ArrayBatches(
-            self.distribution, x, condition, size, shuffle, self.seed, position
+    def _batches(self, x, condition, batch_size, shuffle=False):
+        return data.batches(
+            self.distribution,
+            x,
+            condition,
+            _BATCH_SIZE if batch_size is None else batch_size,
+            shuffle,
+            self.seed,
+            position=lambda: self.optimizer.iterations.numpy(),
         )
 
     # Saving --------------------------------------------------------------------------------------
@@ -343,22 +317,3 @@ class DensityModel(keras.Model):
             "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
             "In ModelCheckpoint, save_weights_only=True."
         )
-
-
-class WeightsFileError(OSError, ValueError):
-    """A file of weights cannot be read; an OSError, for which BackupAndRestore has a fallback."""
-
-
-class _StartTraining(keras.callbacks.Callback):
-    def __init__(self, averages):
-        super().__init__()
-        self._averages = averages
-
-    def on_train_begin(self, logs=None):
-        self._averages.start_training()
-
-
-def _one_condition(y, conditional_input):
-    if y is not None and conditional_input is not None:
-        raise ValueError("conditional_input: expected it once, got it as y too.")
-    return y if conditional_input is None else conditional_input
