@@ -25,17 +25,19 @@ class Split:
     Attributes:
       x: integers as float32, [n, d].
       groups: [n]; examples of different groups are independent: digits, or recordings.
+      labels: the class of each example as one-hot float32 [n, num_classes], None if there are none.
     """
 
     x: np.ndarray
     groups: np.ndarray
+    labels: np.ndarray | None = None
 
     def thinned(self, most: int) -> "Split":
         """At most `most` examples, evenly spaced."""
         if len(self.x) <= most:
             return self
         kept = np.linspace(0, len(self.x) - 1, most).astype(np.int64)
-        return Split(self.x[kept], self.groups[kept])
+        return Split(*(None if a is None else a[kept] for a in dataclasses.astuple(self)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,17 @@ class Dataset:
         """d, the length of a sequence."""
         return self.train.x.shape[1]
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, 0 if there are none."""
+        return 0 if self.train.labels is None else self.train.labels.shape[1]
+
+    def without_labels(self) -> "Dataset":
+        """The same examples, their classes unknown."""
+        parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        unlabelled = {n: dataclasses.replace(part, labels=None) for n, part in parts.items()}
+        return dataclasses.replace(self, **unlabelled)
+
 
 def load_digits(seed: int) -> Dataset:
     """scikit-learn's 1797 handwritten digits, rows joined to sequences of 64.
@@ -73,10 +86,11 @@ def load_digits(seed: int) -> Dataset:
     """
     import sklearn.datasets  # here, so that speech does without
 
-    x = sklearn.datasets.load_digits().data.astype(np.float32)
+    digits = sklearn.datasets.load_digits()
+    x, labels = digits.data.astype(np.float32), np.eye(10, dtype=np.float32)[digits.target]
     order = np.random.default_rng(seed).permutation(len(x))
     cuts = np.round(len(x) * np.array([1 - VALIDATION_FRACTION - TEST_FRACTION, 1 - TEST_FRACTION]))
-    splits = [Split(x[part], part) for part in np.split(order, cuts.astype(np.int64))]
+    splits = [Split(x[part], part, labels[part]) for part in np.split(order, cuts.astype(np.int64))]
     return Dataset("digits", *splits, low=0, high=DIGIT_HIGHEST, stationary=False)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from examples.data import DIGIT_SIDE
 
 DPI = 110
-GRID = 8  # at most 8x8 digits
+GRID = 8  # at most 8 rows and columns of digits, or a column a class
 LINE = 0.2  # the gray of the lines between them
 WAVES = 6
 
@@ -21,45 +21,51 @@ def plot_samples(path, data, test, samples):
     Args:
       path: of the PNG to write.
       data: the Dataset.
-      test: integers [n, d].
-      samples: real numbers [m, d] drawn from the flow. The picture has their integer parts, in the
+      test: integers [n, d]; of images with classes, those of class 0, 1, ... in turn.
+      samples: integers [m, d] drawn from the model, likewise. The picture shows them clipped to the
         data's range.
     """
-    samples = np.clip(np.floor(samples), data.low, data.high)
-    if data.sample_rate is None:
-        side = min(GRID, int(np.sqrt(min(len(test), len(samples)))))
-        plot_digits(path, test[: side**2], samples[: side**2], DIGIT_SIDE, data.high)
-    else:
-        count = min(WAVES, len(test), len(samples))
+    samples = np.clip(samples, data.low, data.high)
+    count = min(len(test), len(samples))
+    if data.sample_rate is not None:
+        count = min(WAVES, count)
         spread = np.linspace(0, len(test) - 1, count).astype(int)  # of different files
         plot_waves(path, test[spread], samples[:count], data.sample_rate)
+        return
+    columns = data.num_classes or min(GRID, int(np.sqrt(count)))
+    rows = min(GRID, count // columns)
+    shown = rows * columns
+    plot_digits(path, test[:shown], samples[:shown], columns, DIGIT_SIDE, data.high)
 
 
-def plot_digits(path, data, samples, side, highest):
-    """Real images beside drawn ones, in two square grids.
+def plot_digits(path, data, samples, columns, side, highest):
+    """Real images beside drawn ones, in two grids.
 
     Args:
       path: of the PNG to write.
-      data: integers [n, side * side], n a square number.
+      data: integers [n, side * side], n a multiple of `columns`.
       samples: likewise, drawn from the model.
+      columns: images a row.
       side: height and width of an image.
       highest: the level that is drawn black.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.8), layout="constrained")
     for axis, images, title in zip(axes, (data, samples), ("Test data", "Samples"), strict=True):
-        axis.imshow(_grid(images, side, LINE * highest), cmap="gray_r", vmin=0, vmax=highest)
+        axis.imshow(
+            _grid(images, columns, side, LINE * highest), cmap="gray_r", vmin=0, vmax=highest
+        )
         axis.set_title(title)
         axis.set_axis_off()
     _save(figure, path)
 
 
-def _grid(images, side, line):
+def _grid(images, columns, side, line):
     """Images [n, side * side] as one picture, with lines of level `line` around each."""
-    count = int(np.sqrt(len(images)))
+    rows = len(images) // columns
     right_and_below = [(0, 0), (0, 0), (0, 1), (0, 1)]
-    images = images.reshape([count, count, side, side])
+    images = images.reshape([rows, columns, side, side])
     images = np.pad(images, right_and_below, constant_values=line)
-    picture = images.transpose([0, 2, 1, 3]).reshape([count * (side + 1)] * 2)
+    picture = images.transpose([0, 2, 1, 3]).reshape([rows * (side + 1), columns * (side + 1)])
     return np.pad(picture, [(1, 0), (1, 0)], constant_values=line)
 
 

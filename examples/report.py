@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfp_ar
-from examples.dequantization import bits_per_dim, log_mean_exp
+from examples.evaluation import bound
 
 FLOW, GAUSSIAN, HISTOGRAM = "flow", "gaussian", "histogram"
 TITLES = {
@@ -41,51 +41,70 @@ def mean_and_standard_error(values, groups) -> dict:
     return {"mean": float(mean), "standard_error": error}
 
 
-def compare(log_p: dict, groups, dims: int) -> dict:
+def compare(log_p: dict, groups, dims: int, curve) -> dict:
     """Bits a dimension of each model, and how far the flow is below the baselines.
 
     Args:
-      log_p: model -> nats of n examples: [K, n] for K draws of noise, or [1, n] if exact.
+      log_p: model -> nats of n examples: [m, n] for m draws of noise, or [1, n] if exact.
       groups: [n]; see `mean_and_standard_error`.
       dims: d.
+      curve: numbers of importance samples, ascending.
 
-    Returns: dict of 'bits_per_dim', model -> bound -> mean and standard error; and of
-      'below_histogram' and 'below_gaussian', the differences of the importance-weighted bounds,
-      paired by example.
+    Returns: dict of
+      bits_per_dim: model -> number of importance samples (as a string) -> mean and standard error;
+      gained: that number -> how far the flow's bound of one sample is above it, paired by example;
+      below_histogram, below_gaussian: how far the flow is below them, by the largest number, paired
+        by example.
     """
-    uniform = {model: bits_per_dim(draws.mean(axis=0), dims) for model, draws in log_p.items()}
-    weighted = {model: bits_per_dim(log_mean_exp(draws), dims) for model, draws in log_p.items()}
+    bits = {
+        model: {k: tfp_ar.bits_per_dim(bound(draws, k), [dims]) for k in curve}
+        for model, draws in log_p.items()
+    }
     figures = {
         "bits_per_dim": {
-            model: {
-                "uniform": mean_and_standard_error(uniform[model], groups),
-                "importance_weighted": mean_and_standard_error(weighted[model], groups),
-            }
-            for model in log_p
-        }
+            model: {str(k): mean_and_standard_error(b, groups) for k, b in by_number.items()}
+            for model, by_number in bits.items()
+        },
+        "gained": {
+            str(k): mean_and_standard_error(bits[FLOW][curve[0]] - bits[FLOW][k], groups)
+            for k in curve[1:]
+        },
     }
     for model in (HISTOGRAM, GAUSSIAN):
-        difference = weighted[model] - weighted[FLOW]
+        difference = bits[model][curve[-1]] - bits[FLOW][curve[-1]]
         figures[f"below_{model}"] = mean_and_standard_error(difference, groups)
     return figures
 
 
-def table(figures: dict, num_examples: int, num_draws: int) -> str:
+def table(figures: dict, num_examples: int) -> str:
     """What `compare` returned, in lines to print."""
-    weighted_title = f"weighted, {num_draws} draws"
+    numbers = list(figures["bits_per_dim"][FLOW])
+    titles = "".join(f"{f'K = {k}':22}" for k in numbers)
     lines = [
-        f"Bits a dimension of {num_examples} test examples (fewer are better), +- standard error:",
-        f"  {'':26}{'uniform bound':22}{weighted_title}",
+        f"Bits a dimension of {num_examples} test examples (fewer are better), +- standard error, "
+        "by the bound of K importance samples:",
+        f"  {'':26}{titles.rstrip()}",
     ]
     for model, bounds in figures["bits_per_dim"].items():
-        cells = [_with_error(bounds[bound]) for bound in ("uniform", "importance_weighted")]
-        lines.append(f"  {TITLES[model]:26}{cells[0]:22}{cells[1]}")
+        cells = "".join(f"{_with_error(bounds[k]):22}" for k in numbers)
+        lines.append(f"  {TITLES[model]:26}{cells.rstrip()}")
+    for k, gain in figures["gained"].items():
+        lines.append(f"K = {k} is {_with_error(gain)} below K = {numbers[0]} (paired by example).")
     for model in (HISTOGRAM, GAUSSIAN):
         mean = figures[f"below_{model}"]["mean"]
         distance = _with_error(figures[f"below_{model}"] | {"mean": abs(mean)})
         side = "below" if mean > 0 else "above"
-        lines.append(f"The flow is {distance} {side} the {model} (weighted, paired by example).")
+        lines.append(f"The flow is {distance} {side} the {model} (K = {numbers[-1]}, paired).")
     return "\n".join(lines)
+
+
+def sample_lines(figures: dict) -> str:
+    """What `evaluation.sample_figures` returned, in lines to print."""
+    samples, test = (_with_error(figures[f"log_prob_of_{kind}"]) for kind in ("samples", "test"))
+    return (
+        f"log_prob in nats: own samples {samples}, test examples {test}.\n"
+        f"Samples in range: {figures['in_range']:.3f}. NaNs: {figures['nan']}."
+    )
 
 
 def _with_error(figure) -> str:

@@ -1,0 +1,80 @@
+"""Bounds of integers under a continuous density, draw by draw, and the figures made of them."""
+
+import numpy as np
+import tensorflow as tf
+
+import tfp_ar
+
+
+def log_prob_draws(log_prob, split, seed, num_draws, batch_size) -> np.ndarray:
+    """One-sample bounds with noise k = 0, ..., num_draws - 1: [num_draws, n].
+
+    Args:
+      log_prob: function of x [batch_size, d], labels [batch_size, c] or None and a stateless seed
+        that returns [batch_size].
+      split: the examples.
+      seed: stateless seed [2]; the noise is a function of it, of k and of the row of x.
+      num_draws: how many.
+      batch_size: rows in each call of `log_prob`. The last batch is filled up, so that a compiled
+        function sees one shape.
+    """
+    n = len(split.x)
+    rows = np.arange(-(-n // batch_size) * batch_size) % n
+    draws = []
+    for k in range(num_draws):
+        parts = []
+        for i in range(0, len(rows), batch_size):
+            batch = rows[i : i + batch_size]
+            labels = None if split.labels is None else tf.constant(split.labels[batch])
+            # Calls far apart in the second number, draws in the first: seeds never meet.
+            noise = tf.constant([seed[0] + k, seed[1] + i // batch_size], tf.int32)
+            parts.append(log_prob(tf.constant(split.x[batch]), labels, noise))
+        draws.append(np.concatenate(parts)[:n])
+    return np.stack(draws).astype(np.float64)
+
+
+def bound(draws: np.ndarray, num_importance_samples: int) -> np.ndarray:
+    """The bound of K importance samples, [n], from draws [m, n] of the bound of one.
+
+    log (1/K sum_k exp(draws[k])) for as many groups of K as there are, and the groups' mean.
+    """
+    k = min(num_importance_samples, len(draws))
+    groups = draws[: len(draws) // k * k].reshape([-1, k, draws.shape[1]])
+    largest = groups.max(axis=1)
+    return (largest + np.log(np.exp(groups - largest[:, np.newaxis]).mean(axis=1))).mean(axis=0)
+
+
+def with_noise(log_prob):
+    """For `log_prob_draws`: a function of y = x + u, given x and a seed instead."""
+
+    def of_integers(x, _, seed):
+        y, _ = tfp_ar.dequantizers.Uniform().dequantize(x, 1, seed)
+        return log_prob(y[0].numpy())
+
+    return of_integers
+
+
+def sample_figures(samples, log_p_samples, log_p_test, low, high) -> dict:
+    """How samples compare with the test split.
+
+    Args:
+      samples: integers [m, d].
+      log_p_samples: bound of each, [m], in nats; that of one that is out of range counts too.
+      log_p_test: the same bound of test examples, [n].
+      low, high: the range, both inclusive.
+
+    Returns: dict of means and standard errors of both, the fraction of samples with all values in
+    range, and the number of NaNs among samples and bounds.
+    """
+
+    def summary(log_p):
+        error = float(log_p.std(ddof=1) / np.sqrt(len(log_p))) if len(log_p) > 1 else None
+        return {"mean": float(log_p.mean()), "standard_error": error}
+
+    inside = ((samples >= low) & (samples <= high)).all(axis=1)
+    return {
+        "log_prob_of_samples": summary(log_p_samples),
+        "log_prob_of_test": summary(log_p_test),
+        "in_range": float(inside.mean()),
+        "nan": int(sum(np.isnan(a).sum() for a in (samples, log_p_samples, log_p_test))),
+    }

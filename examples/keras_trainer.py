@@ -1,0 +1,74 @@
+"""Training the Keras way: DensityModel, fit, callbacks."""
+
+import json
+import math
+import pathlib
+
+import keras
+
+import tfp_ar
+from examples import training
+from examples.training import BATCH_SIZE, EVAL_EVERY, PATIENCE, SEED, STEPS, Curve
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Records validations, keeps the best weights, stops when there is no progress.
+
+    What ModelCheckpoint and EarlyStopping do; but those start afresh in a run that is resumed.
+
+    Args:
+      folder: where the weights and the curve are.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.curve = Curve()
+        self.weights = pathlib.Path(folder) / "best.weights.h5"
+        self._points = pathlib.Path(folder) / "curve.json"
+
+    def on_train_begin(self, logs=None):
+        """Takes up the curve where the weights are, which BackupAndRestore has restored."""
+        step = int(self.model.optimizer.iterations)
+        if step and self._points.exists():
+            self.curve = Curve(json.loads(self._points.read_text())).up_to(step)
+            print(f"Resumed at step {step}.", flush=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Called by Keras."""
+        if "val_loss" not in logs:
+            return
+        step = int(self.model.optimizer.iterations)
+        self.curve.add(step, float(logs["bits_per_dim"]), float(logs["val_loss"]))
+        if self.curve.is_best:
+            self.model.save_weights(self.weights)
+        self._points.write_text(json.dumps(self.curve.points))
+        if self.curve.waited >= PATIENCE.value:
+            self.model.stop_training = True
+
+
+def train(model, data, validation, folder) -> Curve:
+    """Trains until --steps or validation makes no progress; leaves the best weights in `model`.
+
+    Args:
+      model: the distribution, a `tfp_ar.Dequantized`.
+      data: the split to train on.
+      validation: the split to choose by.
+      folder: path for checkpoints.
+    """
+    steps_an_epoch = math.ceil(len(data.x) / BATCH_SIZE.value)
+    density = tfp_ar.DensityModel(model, seed=SEED.value)
+    density.compile(training.make_optimizer(), jit_compile=True)
+    best = KeepBest(folder)
+    density.fit(
+        data.x,
+        conditional_input=data.labels,
+        batch_size=BATCH_SIZE.value,
+        epochs=math.ceil(STEPS.value / steps_an_epoch),
+        validation_data=(validation.x, validation.labels),
+        validation_freq=max(round(EVAL_EVERY.value / steps_an_epoch), 1),
+        # In that order: the curve is read once the weights are there.
+        callbacks=[keras.callbacks.BackupAndRestore(str(folder / "backup")), best],
+        verbose=2,
+    )
+    density.load_weights(best.weights)
+    return best.curve

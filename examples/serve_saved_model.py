@@ -1,0 +1,110 @@
+"""Draws samples of images from a SavedModel to a PNG, with TensorFlow alone.
+
+    python -m examples.train_wavenet_flow --output_dir=demo_output
+    python examples/serve_saved_model.py --directory=demo_output/saved_model --output=samples.png
+
+Neither tfp_ar nor TensorFlow Probability is imported: the file can be copied to a machine that has
+neither. The model's x has to be an image [H, W], or a square one as a sequence [H * H]. If the
+model is conditioned on a vector, as on the class of a digit, each column of the picture has
+another class.
+"""
+
+import math
+import pathlib
+import sys
+
+import tensorflow as tf
+from absl import app, flags
+
+_DIRECTORY = flags.DEFINE_string(
+    "directory", "demo_output/saved_model", "Folder of the SavedModel."
+)
+_OUTPUT = flags.DEFINE_string("output", "samples.png", "The PNG to write.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
+_ROWS = flags.DEFINE_integer("rows", 8, "Rows of images.", lower_bound=1)
+_COLUMNS = flags.DEFINE_integer("columns", 8, "Columns, unless each is a class.", lower_bound=1)
+_LEVELS = flags.DEFINE_integer("levels", 17, "Levels of gray: 0..levels-1.", lower_bound=2)
+_SCALE = flags.DEFINE_integer("scale", 4, "Pixels of the PNG for each pixel.", lower_bound=1)
+
+
+def load(directory):
+    """The signatures of a SavedModel.
+
+    Raises:
+      SystemExit: if there is none, or one without the signatures of `export_saved_model`.
+    """
+    try:
+        model = tf.saved_model.load(directory)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise SystemExit(f"directory: no SavedModel in {directory!r}: {error}") from None
+    missing = {"log_prob", "sample"} - set(model.signatures)
+    if missing:
+        raise SystemExit(f"directory: {directory!r} has no signature {sorted(missing)}.")
+    return model
+
+
+def image_shape(event_shape) -> tuple[int, int]:
+    """Height and width of an image from the shape of x.
+
+    Raises:
+      SystemExit: if it is no image.
+    """
+    if len(event_shape) == 2:
+        return tuple(event_shape)
+    side = math.isqrt(math.prod(event_shape))
+    if len(event_shape) != 1 or side * side != event_shape[0]:
+        raise SystemExit(f"directory: expected a model of images, got one of shape {event_shape}.")
+    return side, side
+
+
+def draw(model, rows, columns, seed):
+    """Samples [rows, columns, H, W], and their log_prob [rows, columns] in nats."""
+    sample, log_prob = (model.signatures[name] for name in ("sample", "log_prob"))
+    inputs = sample.structured_input_signature[1]
+    parts = {}
+    if "conditional_input" in inputs:
+        columns = inputs["conditional_input"].shape[-1]
+        parts["conditional_input"] = tf.eye(columns)
+    number = tf.constant(rows if parts else rows * columns)
+    x = sample(n=number, seed=tf.constant([seed, 0]), **parts)["sample"]
+    event_shape = log_prob.structured_input_signature[1]["value"].shape[1:].as_list()
+    flat = tf.reshape(x, [-1, *event_shape])
+    if parts:
+        parts["conditional_input"] = tf.tile(tf.eye(columns), [rows, 1])
+    if "seed" in log_prob.structured_input_signature[1]:  # a stochastic bound
+        parts["seed"] = tf.constant([seed, 1])
+    nats = log_prob(value=flat, **parts)["log_prob"]
+    height, width = image_shape(event_shape)
+    return tf.reshape(x, [rows, columns, height, width]), tf.reshape(nats, [rows, columns])
+
+
+def picture(images, levels, scale):
+    """Images [rows, columns, H, W] of 0..levels-1 as one of uint8, black on white."""
+    rows, columns, height, width = images.shape
+    gray = 1.0 - tf.clip_by_value(images, 0.0, levels - 1.0) / (levels - 1.0)
+    gray = tf.pad(gray, [[0, 0], [0, 0], [1, 1], [1, 1]], constant_values=0.8)
+    whole = tf.reshape(
+        tf.transpose(gray, [0, 2, 1, 3]), [rows * (height + 2), columns * (width + 2), 1]
+    )
+    whole = tf.repeat(tf.repeat(whole, scale, axis=0), scale, axis=1)
+    return tf.cast(tf.round(255.0 * whole), tf.uint8)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
+    images, nats = draw(load(_DIRECTORY.value), _ROWS.value, _COLUMNS.value, _SEED.value)
+    png = tf.io.encode_png(picture(images, _LEVELS.value, _SCALE.value))
+    output = pathlib.Path(_OUTPUT.value)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(png.numpy())
+    except OSError as error:
+        raise SystemExit(f"output: {error}") from None
+    ours = [name for name in ("tfp_ar", "tensorflow_probability") if name in sys.modules]
+    print(f"{tf.size(nats)} samples in {output}, of {tf.reduce_mean(nats):.1f} nats on average.")
+    print(f"Of tfp_ar and TensorFlow Probability, imported: {', '.join(ours) or 'none'}.")
+
+
+if __name__ == "__main__":
+    app.run(main)
