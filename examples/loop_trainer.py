@@ -75,7 +75,7 @@ def train(model, data, validate, folder) -> Curve:
     manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
     try:
         checkpoint.restore(manager.latest_checkpoint)
-    except (ValueError, tf.errors.OpError) as error:
+    except (ValueError, IndexError, tf.errors.OpError) as error:  # IndexError: it is cut off
         raise SystemExit(f"{folder}: the checkpoint cannot be read: {error}") from None
     start = int(optimizer.iterations)
     if start:

@@ -16,16 +16,6 @@ import sys
 import tensorflow as tf
 from absl import app, flags
 
-_DIRECTORY = flags.DEFINE_string(
-    "directory", "demo_output/saved_model", "Folder of the SavedModel."
-)
-_OUTPUT = flags.DEFINE_string("output", "samples.png", "The PNG to write.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
-_ROWS = flags.DEFINE_integer("rows", 8, "Rows of images.", lower_bound=1)
-_COLUMNS = flags.DEFINE_integer("columns", 8, "Columns, unless each is a class.", lower_bound=1)
-_LEVELS = flags.DEFINE_integer("levels", 17, "Levels of gray: 0..levels-1.", lower_bound=2)
-_SCALE = flags.DEFINE_integer("scale", 4, "Pixels of the PNG for each pixel.", lower_bound=1)
-
 
 def load(directory):
     """The signatures of a SavedModel.
@@ -90,21 +80,35 @@ def picture(images, levels, scale):
     return tf.cast(tf.round(255.0 * whole), tf.uint8)
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
-    images, nats = draw(load(_DIRECTORY.value), _ROWS.value, _COLUMNS.value, _SEED.value)
-    png = tf.io.encode_png(picture(images, _LEVELS.value, _SCALE.value))
-    output = pathlib.Path(_OUTPUT.value)
+def serve(directory, output, seed=0, rows=8, columns=8, levels=17, scale=4) -> str:
+    """Writes the PNG; returns what there is to say. The arguments are the flags'."""
+    images, nats = draw(load(directory), rows, columns, seed)
+    png = tf.io.encode_png(picture(images, levels, scale))
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(png.numpy())
+        pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
+        pathlib.Path(output).write_bytes(png.numpy())
     except OSError as error:
         raise SystemExit(f"output: {error}") from None
     ours = [name for name in ("tfp_ar", "tensorflow_probability") if name in sys.modules]
-    print(f"{tf.size(nats)} samples in {output}, of {tf.reduce_mean(nats):.1f} nats on average.")
-    print(f"Of tfp_ar and TensorFlow Probability, imported: {', '.join(ours) or 'none'}.")
+    return (
+        f"{tf.size(nats)} samples in {output}, of {tf.reduce_mean(nats):.1f} nats on average.\n"
+        f"Of tfp_ar and TensorFlow Probability, imported: {', '.join(ours) or 'none'}."
+    )
 
 
-if __name__ == "__main__":
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
+    names = ("directory", "output", "seed", "rows", "columns", "levels", "scale")
+    print(serve(**{name: getattr(flags.FLAGS, name) for name in names}))
+
+
+if __name__ == "__main__":  # only here, as flags are global and the trainer has a seed, too
+    flags.DEFINE_string("directory", "demo_output/saved_model", "The SavedModel.")
+    flags.DEFINE_string("output", "samples.png", "The PNG to write.")
+    flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
+    flags.DEFINE_integer("rows", 8, "Rows of images.", lower_bound=1)
+    flags.DEFINE_integer("columns", 8, "Columns, unless each is a class.", lower_bound=1)
+    flags.DEFINE_integer("levels", 17, "Levels of gray: 0..levels-1.", lower_bound=2)
+    flags.DEFINE_integer("scale", 4, "Pixels of the PNG for each pixel.", lower_bound=1)
     app.run(main)

@@ -104,9 +104,9 @@ _LOG_SCALE_BOUND = flags.DEFINE_float(
 )
 _SUPPORT = flags.DEFINE_enum(
     "support",
-    "integers",
-    ["integers", "levels"],
-    "Whether the model is over all integers, or over the data's levels by a bounded bijector.",
+    "levels",
+    ["levels", "integers"],
+    "Whether the model is over the data's levels, by a bounded bijector, or over all integers.",
 )
 _NUMBERS = flags.DEFINE_list(
     "importance_samples", ["1", "8", "64"], "Numbers of importance samples, ascending, to test by."

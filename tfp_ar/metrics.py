@@ -8,6 +8,7 @@ of integer x. Of continuous x it depends on the unit: scaling x by 2 adds 1.
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfp_ar.internal import checks
 
@@ -36,8 +37,9 @@ def bits_per_dim(log_prob, event_shape):
 
 def event_size(event_shape) -> int:
     """The number of variables in an event of that shape, or raises as `bits_per_dim` does."""
-    shape = event_shape if hasattr(event_shape, "__len__") else [event_shape]
-    return int(np.prod(checks.positive_ints("event_shape", shape))) if len(shape) else 1
+    if isinstance(event_shape, (list, tuple, tf.TensorShape)) and not len(event_shape):
+        return 1
+    return int(np.prod(checks.positive_ints("event_shape", event_shape)))
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
@@ -62,8 +64,8 @@ class BitsPerDim(keras.metrics.Mean):
 
     def __init__(self, event_shape, name="bits_per_dim", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.event_shape = tuple(event_shape) if hasattr(event_shape, "__len__") else event_shape
-        event_size(self.event_shape)  # checks it
+        event_size(event_shape)  # checks it
+        self.event_shape = tuple(event_shape)
 
     def update_state(self, log_prob, sample_weight=None):
         """Counts log-probabilities in nats."""

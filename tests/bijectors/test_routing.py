@@ -69,7 +69,9 @@ def test_training_and_conditioning_together(around):
     plain = routing.log_prob(model, value(), c, seed)
     bound = tfp_ar.bind(model, c)
     np.testing.assert_allclose(plain, routing.log_prob(bound, value(), seed=seed), **EXACT)
-    np.testing.assert_array_less(1e-6, np.abs(plain - routing.log_prob(model, value(), 2 * c, seed)))
+    np.testing.assert_array_less(
+        1e-6, np.abs(plain - routing.log_prob(model, value(), 2 * c, seed))
+    )
     dropped = routing.log_prob(model, value(), c, seed, True)
     assert dropped.shape == [3]
     assert np.all(np.abs(dropped - plain) > 1e-6)

@@ -28,8 +28,11 @@ INSIDE = {
     "nested": tfd.TransformedDistribution(normal(tfb.Exp()), Bounded(0, 17)),
     "independent": tfd.Independent(normal(Bounded(0, 17)), 0),
     "sample": tfd.Sample(normal(Bounded(0, 17)), [3]),
-    "not_whole": normal(Bounded(-0.5, 17.5)),
 }
+
+
+def test_ends_that_are_not_whole_lie_in_a_cell_of_the_support():
+    assert IntegerSupport.of(normal(Bounded(-0.5, 16.5))) == IntegerSupport(-1, 16)
 
 
 @pytest.mark.parametrize("distribution", INSIDE.values(), ids=INSIDE.keys())

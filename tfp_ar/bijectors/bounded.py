@@ -92,7 +92,7 @@ class Bounded(tfb.Bijector):
         return low, np.nextafter(np.asarray(self._high, numpy_dtype), low)
 
     def _log_slope(self, z):
-        width = tf.cast(math.log(self._high - self._low), z.dtype)
+        width = tf.constant(math.log(self._high - self._low), z.dtype)
         return width - tf.nn.softplus(z) - tf.nn.softplus(-z)
 
     def _augmented_forward(self, z):
@@ -100,10 +100,12 @@ class Bounded(tfb.Bijector):
         return tf.clip_by_value(y, *self._ends(z.dtype)), {"ildj": -self._log_slope(z)}
 
     def _augmented_inverse(self, y):
-        low, high = (tf.cast(end, y.dtype) for end in (self._low, self._high))
+        low, high = (tf.constant(end, y.dtype) for end in (self._low, self._high))
         # The logs are taken of numbers that are never 0. The noise of dequantization is farther
         # from the ends than this; only exact ends are moved.
-        least = tf.cast(np.finfo(y.dtype.as_numpy_dtype).tiny, y.dtype)
+        # (NumPy does not know bfloat16, which has the exponents of float32.)
+        known = np.float32 if y.dtype == tf.bfloat16 else y.dtype.as_numpy_dtype
+        least = tf.constant(np.finfo(known).tiny, y.dtype)
         z = tf.math.log(tf.maximum(y - low, least)) - tf.math.log(tf.maximum(high - y, least))
         outside = (y < low) | (y > high)  # a NaN is neither
         z = tf.where(outside, tf.zeros_like(z), z)  # anything, as long as it is finite

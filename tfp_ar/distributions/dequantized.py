@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability.python.internal import prefer_static as ps
 
 from tfp_ar.bijectors.routing import check_conditioning, conditioned, routed
 from tfp_ar.dequantizers import Dequantizer, Uniform
@@ -152,13 +153,12 @@ class Dequantized(tfd.Distribution):
         if training:
             kwargs = {**routed(distribution, {"training": training}), **kwargs}
         y, log_q = self._dequantizer.dequantize(
-            tf.cast(value, self.dtype), self._num_importance_samples, tfp.random.sanitize_seed(seed)
+            _with_batch_dimensions(tf.cast(value, self.dtype), distribution),
+            self._num_importance_samples,
+            tfp.random.sanitize_seed(seed),
         )
         log_weights = distribution.log_prob(y, **kwargs) - log_q
-        if self._num_importance_samples == 1:
-            return log_weights[0]
-        count = np.log(self._num_importance_samples).astype(self.dtype.as_numpy_dtype)
-        return tf.reduce_logsumexp(log_weights, axis=0) - count
+        return log_weights[0] if self._num_importance_samples == 1 else log_mean_exp(log_weights)
 
     def _call_sample_n(self, sample_shape, seed, conditional_input=None, **kwargs):
         if conditional_input is None:
@@ -175,3 +175,25 @@ class Dequantized(tfd.Distribution):
         of_sample, of_noise = tfp.random.split_seed(tfp.random.sanitize_seed(seed), n=2)
         value = self._call_sample_n(sample_shape, of_sample, **kwargs)
         return value, self._log_prob(value, seed=of_noise, **kwargs)
+
+
+def _with_batch_dimensions(value, distribution):
+    """A value for all of a batch with dimensions of 1, so that one more before is no batch's."""
+    wanted = ps.size(distribution.batch_shape_tensor()) + ps.size(distribution.event_shape_tensor())
+    missing = ps.maximum(wanted - ps.rank(value), 0)
+    if tf.get_static_value(missing) == 0:
+        return value
+    return tf.reshape(value, ps.concat([ps.ones([missing], tf.int32), ps.shape(value)], axis=0))
+
+
+def log_mean_exp(log_weights):
+    """Log of the mean over the first dimension of exp(log_weights): [K, ...] to [...].
+
+    Where all are -inf so is the result, with gradient 0; that of tf.reduce_logsumexp is NaN.
+    """
+    largest = tf.stop_gradient(tf.reduce_max(log_weights, axis=0))
+    largest = tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest))
+    mean = tf.reduce_mean(tf.exp(log_weights - largest), axis=0)
+    nothing = tf.equal(mean, 0.0)
+    result = tf.math.log(tf.where(nothing, tf.ones_like(mean), mean)) + largest
+    return tf.where(nothing, tf.constant(-np.inf, mean.dtype), result)

@@ -31,7 +31,7 @@ class IntegerSupport:
         bounded = _outermost(distribution)
         if bounded is None:
             return cls()
-        return cls(math.ceil(bounded.low), math.floor(bounded.high) - 1)
+        return cls(math.floor(bounded.low), math.ceil(bounded.high) - 1)
 
     def __str__(self):
         if self.low is None:
@@ -64,6 +64,10 @@ class IntegerSupport:
         contained = library.equal(x, x)
         if not np.issubdtype(_numpy_dtype(x), np.integer):
             contained = finite(x) & library.equal(library.floor(x), x)
+        elif (
+            library is tf
+        ):  # which would make the bounds of x's dtype, where they might wrap around
+            x = tf.cast(x, tf.int64)
         if self.low is not None:
             contained = contained & (x >= self.low) & (x <= self.high)
         return contained
