@@ -273,6 +273,10 @@ def run() -> dict:
         "validation": {name: values[best] for name, values in curve.points.items()},
         "histogram": {"width": histogram.width, "pseudo_count": histogram.pseudo_count},
         "data": {"name": data.name, "dims": data.dims, "levels": data.high + 1 - data.low, **sizes},
+        # To compare runs on the same split, paired by example.
+        "flow_bits_of_test_examples": tfp_ar.bits_per_dim(
+            bound(log_p[FLOW], numbers[-1]), [data.dims]
+        ).tolist(),
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "seconds": clock.seconds,
         "environment": environment(),

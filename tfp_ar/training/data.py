@@ -24,6 +24,8 @@ def unpack(element) -> tuple:
         return element[VALUE], element.get(CONDITION)
     if not isinstance(element, (tuple, list)):
         return element, None
+    if len(element) == 3 and element[2] is None:  # from Keras' methods for single batches
+        element = element[:2]
     if not 1 <= len(element) <= 2:
         raise ValueError(
             f"x: expected {_FORMS}, got a tuple of {len(element)}; weights of examples are not "
@@ -34,7 +36,9 @@ def unpack(element) -> tuple:
 
 def map_parts(function, condition):
     """`function` of each part of a conditioning: of the one array, or of those in a dict."""
-    return None if condition is None else tf.nest.map_structure(function, condition)
+    if isinstance(condition, dict):
+        return {kind: function(part) for kind, part in condition.items()}
+    return None if condition is None else function(condition)
 
 
 def is_stream(x) -> bool:
@@ -118,7 +122,7 @@ class ArrayBatches(keras.utils.PyDataset):
       distribution: what the values are checked against.
       value: array [n, *event].
       condition: array [n, ...], a dict of such, or None.
-      batch_size: rows a batch; the last of an epoch has the rest.
+      batch_size: rows a batch; the last of an epoch has the rest. Default None: all in one.
       shuffle: whether each epoch has an order of its own.
       seed: of the orders.
       position: function without arguments: the number of batches drawn before this epoch.
@@ -129,7 +133,14 @@ class ArrayBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, distribution, value, condition, batch_size, shuffle=False, seed=0, position=lambda: 0
+        self,
+        distribution,
+        value,
+        condition,
+        batch_size=None,
+        shuffle=False,
+        seed=0,
+        position=lambda: 0,
     ):
         super().__init__()
         dtype = distribution.dtype.as_numpy_dtype
@@ -141,7 +152,9 @@ class ArrayBatches(keras.utils.PyDataset):
         if isinstance(distribution, Dequantized):
             distribution.support.check(value, "x")
         self._value, self._condition, self._dtype = value, condition, dtype
-        self._batch_size = checks.positive_int("batch_size", batch_size)
+        self._batch_size = (
+            len(value) if batch_size is None else checks.positive_int("batch_size", batch_size)
+        )
         self._shuffle, self._seed, self._position = shuffle, seed, position
         self._before_epoch = self._first = 0
         self._order = None, None  # of which epoch, and the order

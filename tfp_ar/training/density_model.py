@@ -210,9 +210,7 @@ class DensityModel(keras.Model):
           TypeError, ValueError: for data that do not fit the distribution, before any step.
         """
         self._assert_compile_called("fit")
-        refused = {"class_weight", "sample_weight"} & set(kwargs)
-        if refused:
-            raise TypeError(f"fit: expected no weights of examples, got {sorted(refused)}.")
+        _refuse_weights("fit", kwargs)
         condition = data.one_condition(y, conditional_input)
         if validation_split and validation_data is None:
             x, condition, validation_data = data.split(x, condition, validation_split)
@@ -244,7 +242,9 @@ class DensityModel(keras.Model):
 
         Other arguments are those of `keras.Model.evaluate`.
         """
-        kwargs.pop("sample_weight", None)  # from Keras' own fit, which checked it
+        # Keras' own fit passes None.
+        _refuse_weights("evaluate", {k for k, v in kwargs.items() if v is not None})
+        kwargs.pop("sample_weight", None)
         if not kwargs.get("_use_cached_eval_dataset"):
             self._assert_compile_called("evaluate")
             x = self._batches(x, data.one_condition(y, conditional_input), batch_size)
@@ -260,8 +260,9 @@ class DensityModel(keras.Model):
 
     def train_on_batch(self, x, y=None, *, conditional_input=None, **kwargs):
         """One step on arrays."""
+        self._assert_compile_called("train_on_batch")
         condition = data.one_condition(y, conditional_input)
-        x, *rest = data.ArrayBatches(self.distribution, x, condition, len(x))[0]
+        x, *rest = data.ArrayBatches(self.distribution, x, condition)[0]
         self._averages.start_training()
         return super().train_on_batch(x, *rest, **kwargs)
 
@@ -273,10 +274,15 @@ class DensityModel(keras.Model):
             _BATCH_SIZE if batch_size is None else batch_size,
             shuffle,
             self.seed,
-            position=lambda: self.optimizer.iterations.numpy(),
+            position=(lambda: self.optimizer.iterations.numpy()) if shuffle else (lambda: 0),
         )
 
     # Saving --------------------------------------------------------------------------------------
+
+    def get_weights(self):
+        """As in Keras; during training with averages, those: what EarlyStopping restores."""
+        with self._averages.in_weights():
+            return super().get_weights()
 
     def save_weights(self, filepath, *args, **kwargs):
         """As in Keras; during training with averages, the weights in the file are those."""
@@ -317,3 +323,9 @@ class DensityModel(keras.Model):
             "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
             "In ModelCheckpoint, save_weights_only=True."
         )
+
+
+def _refuse_weights(method, kwargs):
+    refused = {"class_weight", "sample_weight"} & set(kwargs)
+    if refused:
+        raise TypeError(f"{method}: expected no weights of examples, got {sorted(refused)}.")

@@ -67,7 +67,7 @@ class WeightAverages:
             self._holds = _Holds.RAW
 
     def _pairs(self):
-        optimizer = self._model.optimizer
+        optimizer = getattr(self._model, "optimizer", None)  # there is none before `compile`
         if optimizer is None or int(optimizer.iterations) == 0:  # averages of nothing
             return []
         return tf_private.averages(optimizer)
