@@ -22,16 +22,19 @@ class KeepBest(keras.callbacks.Callback):
 
     def __init__(self, folder):
         super().__init__()
-        self.curve = Curve()
         self.weights = pathlib.Path(folder) / "best.weights.h5"
         self._points = pathlib.Path(folder) / "curve.json"
+        self.curve = Curve(json.loads(self._points.read_text()) if self._points.exists() else None)
+        self._resumed = False
 
-    def on_train_begin(self, logs=None):
-        """Takes up the curve where the weights are, which BackupAndRestore has restored."""
-        step = int(self.model.optimizer.iterations)
-        if step and self._points.exists():
-            self.curve = Curve(json.loads(self._points.read_text())).up_to(step)
-            print(f"Resumed at step {step}.", flush=True)
+    def on_epoch_begin(self, epoch, logs=None):
+        """Takes up the curve where the weights are, now that BackupAndRestore has restored them."""
+        if not self._resumed:
+            self._resumed = True
+            step = int(self.model.optimizer.iterations)
+            self.curve = self.curve.up_to(step)
+            if step:
+                print(f"Resumed at step {step}.", flush=True)
 
     def on_epoch_end(self, epoch, logs=None):
         """Called by Keras."""
@@ -56,19 +59,23 @@ def train(model, data, validation, folder) -> Curve:
       folder: path for checkpoints.
     """
     steps_an_epoch = math.ceil(len(data.x) / BATCH_SIZE.value)
+    epochs = math.ceil(STEPS.value / steps_an_epoch)
+    frequency = max(round(EVAL_EVERY.value / steps_an_epoch), 1)
     density = tfp_ar.DensityModel(model, seed=SEED.value)
     density.compile(training.make_optimizer(), jit_compile=True)
-    best = KeepBest(folder)
-    density.fit(
-        data.x,
-        conditional_input=data.labels,
-        batch_size=BATCH_SIZE.value,
-        epochs=math.ceil(STEPS.value / steps_an_epoch),
-        validation_data=(validation.x, validation.labels),
-        validation_freq=max(round(EVAL_EVERY.value / steps_an_epoch), 1),
-        # In that order: the curve is read once the weights are there.
-        callbacks=[keras.callbacks.BackupAndRestore(str(folder / "backup")), best],
-        verbose=2,
-    )
+    best, trained = KeepBest(folder), folder / "trained"
+    if not trained.exists():  # a run may have been killed later than here
+        density.fit(
+            data.x,
+            conditional_input=data.labels,
+            batch_size=BATCH_SIZE.value,
+            epochs=epochs,
+            validation_data=(validation.x, validation.labels),
+            validation_freq=sorted({*range(frequency, epochs + 1, frequency), epochs}),
+            # In that order: a run killed between the two repeats the epoch, validation and all.
+            callbacks=[best, keras.callbacks.BackupAndRestore(str(folder / "backup"))],
+            verbose=2,
+        )
+        trained.touch()
     density.load_weights(best.weights)
     return best.curve

@@ -10,7 +10,7 @@ from absl import flags
 
 POSITIVE, NOT_NEGATIVE = {"lower_bound": 1}, {"lower_bound": 0}
 SMALLEST_RATE = 0.01  # where the learning rate starts and ends, as a fraction of --learning_rate
-STALE = "flags.json"
+SETTINGS_FILE = "flags.json"
 
 SEED = flags.DEFINE_integer("seed", 0, "Decides split, weights, order and noise.", **NOT_NEGATIVE)
 STEPS = flags.DEFINE_integer("steps", 2000, "Training steps, at most.", **POSITIVE)
@@ -97,7 +97,7 @@ class CheckpointFolder:
 
     def __init__(self, path, settings: dict):
         self.path = pathlib.Path(path)
-        known = self.path / STALE
+        known = self.path / SETTINGS_FILE
         text = json.dumps(settings, sort_keys=True)
         if known.exists() and known.read_text() != text:
             raise SystemExit(

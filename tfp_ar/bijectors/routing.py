@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
 from tfp_ar.bijectors.bind import bind, members
 from tfp_ar.bijectors.chain import condition_kwargs
+from tfp_ar.internal.variables import random_states
 from tfp_ar.networks.conditioning import ConditioningSpec, describe
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -94,7 +95,11 @@ def is_transformed(distribution) -> bool:
 
 
 def routed(distribution, kwargs) -> dict:
-    """`kwargs` in the form in which the methods of `distribution` hand them down."""
+    """`seed` and `training` in the form in which methods of `distribution` hand them down.
+
+    Raises:
+      ValueError: if they do not, as those of mixtures, though something inside wants them.
+    """
     if getattr(distribution, ROUTES_KWARGS, False):
         return kwargs
     inner = getattr(distribution, "distribution", None)
@@ -104,4 +109,21 @@ def routed(distribution, kwargs) -> dict:
             "distribution_kwargs": routed(inner, kwargs),
         }
         return {name: part for name, part in parts.items() if part}
-    return routed(inner, kwargs) if isinstance(inner, tfd.Distribution) else {}
+    if isinstance(inner, tfd.Distribution):
+        return routed(inner, kwargs)
+    out_of_reach = [name for name in kwargs if _is_for[name](distribution)]
+    if out_of_reach:
+        raise ValueError(
+            f"{' and '.join(out_of_reach)}: {type(distribution).__name__} does not hand it down to "
+            "what is inside, and it would be ignored. Put the mixture inside one "
+            "tfp_ar.Dequantized, or do without dropout."
+        )
+    return {}
+
+
+def _has_dropout(distribution) -> bool:
+    flows = [m for m in members(distribution) if isinstance(m, ARFlowBijector)]
+    return any(random_states(flow.network) for flow in flows)
+
+
+_is_for = {"seed": has_random_log_prob, "training": _has_dropout}

@@ -138,6 +138,11 @@ def averages(optimizer) -> list[tuple]:
     return [(variable, average) for variable, average in pairs if average is not None]
 
 
+def steps_taken(optimizer) -> tf.Variable:
+    """How often a Keras optimizer was applied, accumulation of gradients included."""
+    return getattr(optimizer, "inner_optimizer", optimizer)._iterations
+
+
 def keras_layers(module: tf.Module) -> list[keras.Layer]:
     """The outermost Keras layers that a tf.Module holds, at any depth, each once."""
     found = module._flatten(recursive=True, predicate=lambda part: isinstance(part, keras.Layer))

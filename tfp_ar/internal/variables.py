@@ -195,3 +195,10 @@ def _unwatched(value, tensor) -> bool:
     is_variable = isinstance(value, tf.Variable)
     source = ([], [value]) if is_variable else ([value], [])
     return tf_private.gradient_order([tensor], []) != tf_private.gradient_order(*source)
+
+
+def random_states(layer) -> list[tf.Variable]:
+    """The states of a Keras layer's random generators, such as those of its dropout."""
+    weights = {id(weight) for weight in layer.weights}
+    states = [v for v in layer.variables if id(v) not in weights and "seed" in v.path]
+    return [tf_private.raw_variable(state) for state in states]

@@ -46,15 +46,17 @@ def is_stream(x) -> bool:
     return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or hasattr(x, "__next__")
 
 
-def one_condition(y, conditional_input):
-    """The conditioning, which may be passed in y's place.
+def pair(x, y, conditional_input) -> tuple:
+    """(x, conditioning): the latter may be passed in y's place, or with x in a tuple or dict.
 
     Raises:
       ValueError: if it is passed twice.
     """
-    if y is not None and conditional_input is not None:
-        raise ValueError("conditional_input: expected it once, got it as y too.")
-    return y if conditional_input is None else conditional_input
+    x, inside = unpack(x) if isinstance(x, (tuple, dict)) else (x, None)
+    passed = [c for c in (inside, y, conditional_input) if c is not None]
+    if len(passed) > 1:
+        raise ValueError("conditional_input: expected it once, got it in another place too.")
+    return x, passed[0] if passed else None
 
 
 def split(x, condition, fraction) -> tuple:
@@ -127,6 +129,9 @@ class ArrayBatches(keras.utils.PyDataset):
       seed: of the orders.
       position: function without arguments: the number of batches drawn before this epoch.
 
+    Attributes:
+      skipped: batches to leave out before the first, so that an epoch begins with a new order.
+
     Raises:
       TypeError, ValueError: for values of the wrong shape, NaN, infinite or out of the support, and
         for conditioning that is missing, wrong or not wanted.
@@ -156,7 +161,7 @@ class ArrayBatches(keras.utils.PyDataset):
             len(value) if batch_size is None else checks.positive_int("batch_size", batch_size)
         )
         self._shuffle, self._seed, self._position = shuffle, seed, position
-        self._before_epoch = self._first = 0
+        self._before_epoch = self._first = self.skipped = 0
         self._order = None, None  # of which epoch, and the order
 
     @property
@@ -169,7 +174,7 @@ class ArrayBatches(keras.utils.PyDataset):
 
     def on_epoch_begin(self):
         """Asks for the position, in Keras' own thread."""
-        self._before_epoch = int(self._position())
+        self._before_epoch = int(self._position()) + self.skipped
 
     def __getitem__(self, index):
         """Batch `index` after the beginning of this pass over the data."""

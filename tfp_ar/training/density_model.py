@@ -9,17 +9,15 @@ from tfp_ar.internal import seeds, tf_private
 from tfp_ar.internal.seeds import Stream
 from tfp_ar.metrics import BitsPerDim, bits_per_dim
 from tfp_ar.training import data
+from tfp_ar.training.averaging_model import AveragingModel
 from tfp_ar.training.dropout_masks import DropoutMasks
-from tfp_ar.training.weight_averages import StartTraining, WeightAverages
-from tfp_ar.training.weights_file import WeightsFileError
 
 tfd = tfp.distributions
 
 _BATCH_SIZE = 32  # Keras' own default
-_IN_FILE = "weights_are_averages"
 
 
-class DensityModel(keras.Model):
+class DensityModel(AveragingModel):
     """Maximum likelihood for any distribution, the Keras way.
 
         loss = mean over the batch of -log_prob(x) / (d log 2) + regularisation, in bits/dim
@@ -34,9 +32,9 @@ class DensityModel(keras.Model):
     have been. (A tf.data pipeline has an order of its own: make that a function of the epoch.
     Callbacks such as EarlyStopping start afresh, as Keras does not save their state.)
 
-    With an optimizer that averages (`use_ema=True`), validation during `fit` and what is saved
-    meanwhile use the averages, and `fit` leaves them in the weights. `SwapEMAWeights` is not
-    needed.
+    With an optimizer that averages (`use_ema=True`), `evaluate`, `predict` and `save_weights` use
+    the averages during training, and `fit` leaves them in the weights. `SwapEMAWeights` is not
+    needed; anything else has `with model.averaged_weights():`.
 
     Args:
       distribution: a tfd.Distribution of known event shape whose `log_prob` is to be maximised.
@@ -49,7 +47,8 @@ class DensityModel(keras.Model):
     and 'conditional_input'.
 
     For mixed precision, give the networks a mixed policy (`WaveNet(..., dtype="mixed_bfloat16")`):
-    densities stay in the dtype of the distribution.
+    densities stay in the dtype of the distribution. With "mixed_float16", wrap the optimizer in
+    `keras.optimizers.LossScaleOptimizer`.
 
     Raises:
       TypeError, ValueError: if `distribution` is no distribution of a known event shape, or `seed`
@@ -86,7 +85,6 @@ class DensityModel(keras.Model):
         self.distribution = distribution
         self._adopt_variables()
         self._bits = BitsPerDim(tuple(shape))
-        self._averages = WeightAverages(self)
         self.built = True
 
     def _adopt_variables(self):
@@ -117,7 +115,7 @@ class DensityModel(keras.Model):
     def train_step(self, batch):
         """One step of the optimizer on one batch."""
         x, condition = data.unpack(batch)
-        step = self.optimizer.iterations
+        step = tf_private.steps_taken(self.optimizer)
         self._masks.set(self.seed, step)
         self.distribution.trainable_variables  # noqa: B018  # lets tapes know what is frozen
         with tf.GradientTape() as tape:
@@ -167,7 +165,7 @@ class DensityModel(keras.Model):
         Raises:
           TypeError: for `loss`, `metrics` and the like: the loss is the likelihood.
         """
-        taken = {"jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss"}
+        taken = {"jit_compile", "run_eagerly", "steps_per_execution"}
         if set(kwargs) - taken:
             raise TypeError(
                 f"compile: expected keyword arguments among {sorted(taken)}, as the loss is "
@@ -211,7 +209,7 @@ class DensityModel(keras.Model):
         """
         self._assert_compile_called("fit")
         _refuse_weights("fit", kwargs)
-        condition = data.one_condition(y, conditional_input)
+        x, condition = data.pair(x, y, conditional_input)
         if validation_split and validation_data is None:
             x, condition, validation_data = data.split(x, condition, validation_split)
         batches = self._batches(x, condition, batch_size, shuffle)
@@ -226,16 +224,25 @@ class DensityModel(keras.Model):
                 "callbacks: expected no SwapEMAWeights, as DensityModel itself validates and saves "
                 "with the averages."
             )
-        history = super().fit(
+        before = self._steps()
+
+        def begin(_):  # behind callbacks that restore weights
+            self._averages.start_training()
+            if isinstance(batches, data.ArrayBatches) and self._steps() == before:
+                batches.skipped = -before % batches.num_batches  # what came before is another fit's
+
+        def end(_):  # before callbacks that set weights: Keras has put in the averages
+            self._averages.finish()
+
+        first = keras.callbacks.LambdaCallback(on_train_end=end)
+        last = keras.callbacks.LambdaCallback(on_train_begin=begin)
+        return super().fit(
             batches,
-            # Last: after a callback that restores weights.
-            callbacks=[*callbacks, StartTraining(self._averages)],
+            callbacks=[first, *callbacks, last],
             validation_data=validation_data,
             shuffle=False,
             **kwargs,
         )
-        self._averages.finish()
-        return history
 
     def evaluate(self, x=None, y=None, batch_size=None, *, conditional_input=None, **kwargs):
         """Mean loss and bits per dimension, with fixed noise; see `fit` for the data.
@@ -247,22 +254,21 @@ class DensityModel(keras.Model):
         kwargs.pop("sample_weight", None)
         if not kwargs.get("_use_cached_eval_dataset"):
             self._assert_compile_called("evaluate")
-            x = self._batches(x, data.one_condition(y, conditional_input), batch_size)
+            x = self._batches(*data.pair(x, y, conditional_input), batch_size)
             batch_size = None
         with self._averages.in_weights():
             return super().evaluate(x, batch_size=batch_size, **kwargs)
 
     def predict(self, x, batch_size=None, *, conditional_input=None, **kwargs):
         """log_prob of each row of x, in nats, as an array; see `fit` for the data."""
-        x = self._batches(x, conditional_input, batch_size)
+        x = self._batches(*data.pair(x, None, conditional_input), batch_size)
         with self._averages.in_weights():
             return super().predict(x, **kwargs)
 
     def train_on_batch(self, x, y=None, *, conditional_input=None, **kwargs):
         """One step on arrays."""
         self._assert_compile_called("train_on_batch")
-        condition = data.one_condition(y, conditional_input)
-        x, *rest = data.ArrayBatches(self.distribution, x, condition)[0]
+        x, *rest = data.ArrayBatches(self.distribution, *data.pair(x, y, conditional_input))[0]
         self._averages.start_training()
         return super().train_on_batch(x, *rest, **kwargs)
 
@@ -274,47 +280,11 @@ class DensityModel(keras.Model):
             _BATCH_SIZE if batch_size is None else batch_size,
             shuffle,
             self.seed,
-            position=(lambda: self.optimizer.iterations.numpy()) if shuffle else (lambda: 0),
+            position=self._steps if shuffle else lambda: 0,
         )
 
-    # Saving --------------------------------------------------------------------------------------
-
-    def get_weights(self):
-        """As in Keras; during training with averages, those: what EarlyStopping restores."""
-        with self._averages.in_weights():
-            return super().get_weights()
-
-    def save_weights(self, filepath, *args, **kwargs):
-        """As in Keras; during training with averages, the weights in the file are those."""
-        with self._averages.in_weights():
-            return super().save_weights(filepath, *args, **kwargs)
-
-    def load_weights(self, filepath, *args, **kwargs):
-        """As in Keras.
-
-        Raises:
-          WeightsFileError: a ValueError and an OSError, if the file cannot be read.
-          ValueError: if it does not fit.
-        """
-        self._hold_in_file = False
-        try:
-            super().load_weights(filepath, *args, **kwargs)
-        except OSError as error:
-            raise WeightsFileError(
-                f"filepath: expected a file that save_weights wrote, got {str(filepath)!r}: {error}"
-            ) from error
-        self._averages.loaded(self._hold_in_file)
-
-    def save_own_variables(self, store):
-        """Writes what is no layer's: called by Keras."""
-        super().save_own_variables(store)
-        store[_IN_FILE] = int(self._averages.hold_averages)
-
-    def load_own_variables(self, store):
-        """Reads what `save_own_variables` wrote."""
-        held = {key: store[key] for key in store.keys()}  # noqa: SIM118  # it is no dict
-        self._hold_in_file = bool(held.pop(_IN_FILE, 0))
-        super().load_own_variables(held)
+    def _steps(self) -> int:
+        return int(tf_private.steps_taken(self.optimizer))
 
     def save(self, *args, **kwargs):
         """Raises: Keras cannot write a TensorFlow Probability distribution as a config."""

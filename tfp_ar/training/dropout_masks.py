@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfp_ar.internal import tf_private
+from tfp_ar.internal.variables import random_states
 
 _MASKS_A_STEP = 256  # may be drawn before they meet those of the next step
 _SEEDS = 2**31  # what Keras takes a seed for, whatever the dtype of its state
@@ -19,11 +19,7 @@ class DropoutMasks:
     """
 
     def __init__(self, layers):
-        self._states = tuple(
-            tf_private.raw_variable(variable)
-            for layer in layers
-            for variable in _random_states(layer)
-        )
+        self._states = tuple(state for layer in layers for state in random_states(layer))
 
     def set(self, seed: int, step) -> None:
         """Makes the masks drawn next a function of `seed` and `step`, an integer tensor."""
@@ -31,9 +27,3 @@ class DropoutMasks:
         for i, state in enumerate(self._states):
             # A seed for each: blocks drop independently of each other.
             state.assign(tf.cast(tf.stack([(seed + i) % _SEEDS, counter]), state.dtype))
-
-
-def _random_states(layer):
-    """What is a variable, but no weight: seeds, and the states of metrics."""
-    weights = {id(weight) for weight in layer.weights}
-    return [v for v in layer.variables if id(v) not in weights and "seed" in v.path]

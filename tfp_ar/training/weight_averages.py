@@ -3,8 +3,6 @@
 import contextlib
 import enum
 
-import keras
-
 from tfp_ar.internal import tf_private
 
 
@@ -77,15 +75,3 @@ class WeightAverages:
             held = variable.numpy()
             variable.assign(average)
             average.assign(held)
-
-
-class StartTraining(keras.callbacks.Callback):
-    """Puts the raw weights into the model when `fit` begins; behind what restores weights."""
-
-    def __init__(self, averages):
-        super().__init__()
-        self._averages = averages
-
-    def on_train_begin(self, logs=None):
-        """Called by Keras."""
-        self._averages.start_training()
