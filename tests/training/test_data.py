@@ -123,7 +123,7 @@ def test_conditioning_that_is_not_wanted():
 def test_conditioning_twice():
     model, x, c = make("conditioned"), integers(), conditions()
     for method in (model.fit, model.evaluate, model.train_on_batch):
-        with pytest.raises(ValueError, match="conditional_input: expected it once, got it as y"):
+        with pytest.raises(ValueError, match="expected it once, got it in another place"):
             method(x, c, conditional_input=c)
     for method in (model.fit, model.evaluate, model.predict):
         with pytest.raises(ValueError, match="conditional_input: expected it in the elements"):
