@@ -37,10 +37,10 @@ demo: $(STAMP)  ## Train the demo model and draw its pictures (DEMO_FLAGS="--fla
 
 # Two workers: each loads its own TensorFlow, so more would cost memory sooner than they save time.
 test: $(STAMP)  ## Run the tests, but for the slow ones (PYTEST_FLAGS="...").
-	$(RUN) -m pytest -n 2 -m "not slow" $(PYTEST_FLAGS)
+	$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_FLAGS)
 
 test-all: $(STAMP)  ## Run all tests.
-	$(RUN) -m pytest -n 2 $(PYTEST_FLAGS)
+	$(RUN) -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 lint: $(STAMP)  ## Check the code's style with ruff.
 	$(RUN) -m ruff check .

@@ -16,6 +16,9 @@ from tests import helpers
 from tests.training.models import BOTH, LENGTH, both_conditions, conditions, integers, reals
 from tfp_ar.bijectors import Bounded, Chain
 
+# In one of pytest-xdist's workers: the fixture that exports all models takes most of the time.
+pytestmark = pytest.mark.xdist_group("export")
+
 tfb, tfd = tfp.bijectors, tfp.distributions
 SEED = np.array([1, 2], np.int32)
 ROWS = 5

@@ -59,9 +59,9 @@ def test_bounds_that_are_not(distribution):
 
 
 @pytest.mark.parametrize(
-    ["low", "high", "levels"], [(-3, 5, (-3, 4)), (0, 1, (0, 0)), (0.5, 3.5, (1, 2))]
+    ["low", "high", "levels"], [(-3, 5, (-3, 4)), (0, 1, (0, 0)), (0.5, 3.5, (0, 3))]
 )
-def test_cells_within_the_bounds(low, high, levels):
+def test_cells_that_the_bounds_touch(low, high, levels):
     assert dataclasses.astuple(IntegerSupport.of(normal(Bounded(low, high)))) == levels
 
 

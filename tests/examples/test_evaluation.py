@@ -36,12 +36,12 @@ def test_the_bound_of_draws_is_that_of_dequantized():
     flat = tfp_ar.Dequantized(tfp_ar.bijectors.Bounded(0, 4)(tfd.Logistic(0.5, 0.7)))
     split = Split(np.array([[0.0], [3.0]], np.float32), np.arange(2))
     draws = log_prob_draws(
-        lambda x, _, seed: flat.log_prob(x, seed=seed)[:, 0], split, (3, 4), 2000, batch_size=2
+        lambda x, _, seed: flat.log_prob(x, seed=seed)[:, 0], split, (3, 4), 200, batch_size=2
     )
-    many = tfp_ar.Dequantized(flat.distribution, num_importance_samples=2000)
-    np.testing.assert_allclose(
-        bound(draws, 2000), many.log_prob(split.x, seed=[5, 6])[:, 0], atol=0.05
-    )
+    many = tfp_ar.Dequantized(flat.distribution, num_importance_samples=10000)
+    exact = many.log_prob(split.x, seed=[5, 6])[:, 0]
+    # The density varies by some 50 % within a cell: a standard error of 0.03 for 200 draws.
+    np.testing.assert_allclose(bound(draws, 200), exact, atol=0.1)
 
 
 def test_groups_of_draws():

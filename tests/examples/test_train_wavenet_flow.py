@@ -157,6 +157,7 @@ def test_checkpoints_of_other_flags_are_refused(tmp_path):
         run_main(tmp_path)
 
 
+@pytest.mark.slow  # two runs
 def test_a_corrupt_checkpoint_is_a_message_and_no_traceback(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
