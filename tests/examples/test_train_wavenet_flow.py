@@ -68,6 +68,7 @@ def test_run_on_digits(tmp_path, capsys):
     assert "above the histogram" in capsys.readouterr().out  # after 4 steps
 
 
+@pytest.mark.slow  # compiles for half a minute
 def test_run_given_the_class_by_keras(tmp_path):
     figures = run_main(tmp_path, trainer="keras", conditional=True, steps=100)
     assert figures["loss_curve"]["step"] == [79, 158]  # epochs of 79 batches
