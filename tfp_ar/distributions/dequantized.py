@@ -158,7 +158,7 @@ class Dequantized(tfd.Distribution):
             tfp.random.sanitize_seed(seed),
         )
         log_weights = distribution.log_prob(y, **kwargs) - log_q
-        return log_weights[0] if self._num_importance_samples == 1 else log_mean_exp(log_weights)
+        return log_weights[0] if self._num_importance_samples == 1 else _log_mean_exp(log_weights)
 
     def _call_sample_n(self, sample_shape, seed, conditional_input=None, **kwargs):
         if conditional_input is None:
@@ -186,7 +186,7 @@ def _with_batch_dimensions(value, distribution):
     return tf.reshape(value, ps.concat([ps.ones([missing], tf.int32), ps.shape(value)], axis=0))
 
 
-def log_mean_exp(log_weights):
+def _log_mean_exp(log_weights):
     """Log of the mean over the first dimension of exp(log_weights): [K, ...] to [...].
 
     Where all are -inf so is the result, with gradient 0; that of tf.reduce_logsumexp is NaN.

@@ -148,7 +148,6 @@ class ArrayBatches(keras.utils.PyDataset):
         position=lambda: 0,
     ):
         super().__init__()
-        dtype = distribution.dtype.as_numpy_dtype
         value = _as_numbers("x", value)
         condition = map_parts(lambda part: _as_numbers(CONDITION, part), condition)
         _check_batch(distribution, value.shape, condition)
@@ -156,7 +155,8 @@ class ArrayBatches(keras.utils.PyDataset):
         _check_finite("x", value)
         if isinstance(distribution, Dequantized):
             distribution.support.check(value, "x")
-        self._value, self._condition, self._dtype = value, condition, dtype
+        self._value, self._condition = value, condition
+        self._dtype = distribution.dtype.as_numpy_dtype
         self._batch_size = (
             len(value) if batch_size is None else checks.positive_int("batch_size", batch_size)
         )

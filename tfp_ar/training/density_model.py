@@ -29,8 +29,9 @@ class DensityModel(AveragingModel):
     Everything random in training is a function of `seed` and the number of steps taken: the order
     of arrays, the noise of a `tfp_ar.Dequantized`, dropout masks. Training that was killed and is
     resumed from `keras.callbacks.BackupAndRestore` repeats, on a CPU, bit for bit what it would
-    have been. (A tf.data pipeline has an order of its own: make that a function of the epoch.
-    Callbacks such as EarlyStopping start afresh, as Keras does not save their state.)
+    have been; with a `save_freq` in steps, Keras itself begins the epoch again. (A tf.data pipeline
+    has an order of its own: make that a function of the epoch. Callbacks such as EarlyStopping
+    start afresh, as Keras does not save their state.)
 
     With an optimizer that averages (`use_ema=True`), `evaluate`, `predict` and `save_weights` use
     the averages during training, and `fit` leaves them in the weights. `SwapEMAWeights` is not
