@@ -45,6 +45,8 @@ EXAMPLES_REQUIRE = [
 TEST_REQUIRE = [
     # The tests run the examples.
     *EXAMPLES_REQUIRE,
+    # The layers are tested on Keras' JAX backend, too.
+    "jax",
     "pytest",
     "pytest-xdist",
     "ruff",

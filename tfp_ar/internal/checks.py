@@ -5,6 +5,8 @@ import operator
 from collections.abc import Sequence
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 
 def positive_int(name: str, value) -> int:
@@ -48,6 +50,25 @@ def positive_ints(name: str, value) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
+def odd_pair(name: str, value) -> tuple[int, int]:
+    """Returns an odd positive integer, or a pair of them, as a pair.
+
+    Raises:
+      TypeError, ValueError: if it is neither.
+    """
+    pair = (value, value) if np.ndim(value) == 0 else value
+    pair = tuple(positive_int(name, size) for size in pair)
+    if len(pair) != 2 or any(size % 2 == 0 for size in pair):
+        raise ValueError(f"{name}: expected an odd integer or a pair of them, got {value!r}.")
+    return pair
+
+
+def multiple(name: str, value: int, divisor: int, divisor_name: str) -> None:
+    """Raises a ValueError unless `value` divides by `divisor`; messages have both names."""
+    if value is None or value % divisor:
+        raise ValueError(f"{name}: expected a multiple of {divisor_name}={divisor}, got {value}.")
+
+
 def positive_float(name: str, value) -> float:
     """Returns `value` as a finite float above 0, or raises as `positive_int` does."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -55,6 +76,20 @@ def positive_float(name: str, value) -> float:
     if not 0.0 < value < float("inf"):
         raise ValueError(f"{name}: expected a positive finite number, got {value!r}.")
     return float(value)
+
+
+def int_between(name: str, value, low: int, high: int) -> int:
+    """Returns `value` as an int in low..high, both inclusive.
+
+    Raises:
+      TypeError: if `value` is no integer.
+      ValueError: if it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected an integer in {low}..{high}, got {value!r}.")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected an integer in {low}..{high}, got {value!r}.")
+    return int(value)
 
 
 def fraction(name: str, value) -> float:
@@ -92,6 +127,50 @@ def event_shape(name: str, shape: Sequence, expected: Sequence[int]) -> None:
     if tail is None or any(s is not None and s != e for s, e in zip(tail, expected, strict=True)):
         wanted = ", ".join(["...", *map(str, expected)])
         raise ValueError(f"{name}: expected shape [{wanted}], got {shape}.")
+
+
+def hashable_function(name: str, value) -> None:
+    """Raises a TypeError unless `value` is a function that can be a key of compiled code."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function, got {value!r}.")
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a hashable function, got {value!r}.") from None
+
+
+def num_params(function, given: int) -> None:
+    """Checks the network's number of parameters where a function of them says what it takes.
+
+    Raises:
+      ValueError: if `function.num_params` is another than the network's, `given`.
+    """
+    wanted = getattr(function, "num_params", given)
+    if wanted != given:
+        raise ValueError(
+            f"network.num_params: expected {wanted}, which {function!r} takes of each variable, "
+            f"got {given}."
+        )
+
+
+def reads_no_variables(name: str, function, *specs, hint: str) -> None:
+    """Checks that `function` depends on its arguments only: compiled code and gradients need that.
+
+    Args:
+      name: the argument's name, for the message.
+      function: function of tensors.
+      *specs: tf.TensorSpecs of its arguments.
+      hint: the end of the message.
+
+    Raises:
+      ValueError: if it reads variables.
+    """
+    graph = tf.function(function, autograph=False).get_concrete_function(*specs)
+    if graph.variables:
+        raise ValueError(
+            f"{name}: expected a function of its arguments only, got one that reads "
+            f"{sorted({v.name for v in graph.variables})}. {hint}"
+        )
 
 
 def require_tensorflow_backend(what: str) -> None:

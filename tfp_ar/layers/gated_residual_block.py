@@ -7,10 +7,14 @@ from tfp_ar.internal import checks
 from tfp_ar.layers.causal_conv import CausalConv1D
 
 
-def gated_activation(z):
-    """tanh(a) * sigmoid(b) for the two halves z = [a, b] of the channels."""
-    a, b = ops.split(z, 2, axis=-1)
-    return ops.tanh(a) * ops.sigmoid(b)
+def gated_activation(z, channel_groups=1):
+    """tanh(a) * sigmoid(b) for the halves [a, b] of the channels z, or of each group of them."""
+    if channel_groups == 1:
+        a, b = ops.split(z, 2, axis=-1)
+        return ops.tanh(a) * ops.sigmoid(b)
+    lead = tuple(ops.shape(z)[:-1])
+    halves = ops.reshape(z, (*lead, channel_groups, -1))
+    return ops.reshape(gated_activation(halves), (*lead, z.shape[-1] // 2))
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")

@@ -172,7 +172,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         shapes = self._conditioning.shapes.values()
         return self._conditioning.join([value((*batch_shape, *shape)) for shape in shapes])
 
-    def generate(self, emit, batch_size, conditional_input=None):
+    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
         """The sequential pass: draws one variable after the other.
 
         This is the reference: a parallel pass for each variable. It is a `tf.while_loop`: usable
@@ -183,6 +183,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
             an int32 scalar, is the flat (raster) index of the variable.
           batch_size: B, an int or an int32 scalar tensor.
           conditional_input: [B, *conditional_shape], or a dict of such, or None.
+          input_transform: elementwise function of x: what the network sees of it, where that is not
+            x itself (levels 0..255 rescaled to [-1, 1], say). Default None.
 
         Returns: x [B, *event_shape].
 
@@ -195,7 +197,9 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
         def step(k, x):
             i = order[k]
-            params = self(tf.reshape(x, [batch_size, *self.event_shape]), conditional_input, False)
+            shown = x if input_transform is None else input_transform(x)
+            shown = tf.reshape(shown, [batch_size, *self.event_shape])
+            params = self(shown, conditional_input, False)
             params = tf.reshape(params, [batch_size, size, self.num_params])
             x_i = emit(tf.gather(params, i, axis=1), i)
             chosen = tf.equal(tf.range(size), i)

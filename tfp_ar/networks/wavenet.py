@@ -207,13 +207,13 @@ class WaveNet(AutoregressiveNetwork):
         params = self.head(ops.relu(skips), x)
         return ops.reshape(params, (-1, *self.event_shape, self.num_params))
 
-    def generate(self, emit, batch_size, conditional_input=None):
+    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
         """The cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
 
         Cost: L steps, of the arithmetic of one parallel pass together.
         """
         parts = self.conditioning.split_batch(conditional_input, batch_size)
-        return generate(self, emit, batch_size, parts)
+        return generate(self, emit, batch_size, parts, input_transform)
 
     def get_config(self):
         """The constructor's arguments."""

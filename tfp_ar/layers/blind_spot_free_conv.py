@@ -1,0 +1,213 @@
+"""The masked convolution without a blind spot: a vertical and a horizontal stack."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_ar.internal import checks
+from tfp_ar.layers import masks
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class BlindSpotFreeConv2D(keras.layers.Layer):
+    """A pair of feature maps (v, h) to the next: v sees the rows above, h the rest of the past.
+
+    The classical layer has one map, a masked kernel and a blind spot:
+
+        h' = conv(mask * w, h)
+
+    Its cure, with kernels that have just the taps that are seen:
+
+        v' = conv(w_v over the rows up to and including this one, v)
+        h' = conv(w_h over the columns up to this one, h) + v' @ link
+
+    v is one row late: in the first layer (type A) w_v has the rows above this one only, so that v'
+    at (r, c) depends on rows before r, and so on through all layers; w_h has the columns before
+    this one only. Then h' at (r, c) depends on pixels before (r, c) in raster order only, and on
+    all of them once the stack is deep enough: v spreads to both sides, and what it has seen of the
+    rows above enters h everywhere.
+
+    For F channels in and out and a kernel of k x k the classical layer has (k^2 + 1) / 2 * F^2
+    weights that are not masked (type B). This one has (k + 1) / 2 * k * F^2 in v, (k + 1) / 2 * F^2
+    in h, and F^2 in the one 1x1 link: for k = 3, 9 F^2 instead of 5 F^2.
+
+    Args:
+      filters: channels of v' and of h'.
+      kernel_size: an odd integer, or a pair of them (rows, columns); at least 3 with type A.
+      mask_type: 'A' in the first layer, where v and h are both the image, or 'B' after it. Default
+        'B'.
+      channel_groups: groups of channels of h, contiguous and in order; within a pixel a group sees
+        those before it, with type B itself too. v has no need of them, as it sees earlier rows.
+        Default 1.
+      dilation_rate: distance of the taps, an integer. Type A takes 1 only, as a first layer that
+        leaves out the nearest pixels would leave them out for good. Default 1.
+      use_bias: whether v' and h' have biases. Default True.
+      kernel_initializer: of the three kernels.
+      bias_initializer: of the biases.
+      kernel_regularizer: of the three kernels. Default None.
+      **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments: v and h, [B, H, W, channels] each.
+
+    Returns: the pair (v' [B, H, W, filters], h' [B, H, W, filters]).
+
+    Raises:
+      TypeError, ValueError: if a size is not positive or not odd, `mask_type` is unknown, or
+        channels do not divide by `channel_groups`.
+
+    References:
+      A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
+        2016, section 2.2.
+
+    >>> x = keras.ops.ones([1, 3, 3, 1])
+    >>> conv = BlindSpotFreeConv2D(1, kernel_size=3, mask_type="A", kernel_initializer="ones")
+    >>> v, h = conv(x, x)
+    >>> print(keras.ops.convert_to_numpy(v)[0, :, :, 0])  # three pixels of the row above
+    [[0. 0. 0.]
+     [2. 3. 2.]
+     [2. 3. 2.]]
+    >>> print(keras.ops.convert_to_numpy(h)[0, :, :, 0])  # and the pixel before
+    [[0. 1. 1.]
+     [2. 4. 3.]
+     [2. 4. 3.]]
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        mask_type="B",
+        channel_groups=1,
+        dilation_rate=1,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = checks.positive_int("filters", filters)
+        self.kernel_size = checks.odd_pair("kernel_size", kernel_size)
+        self.mask_type = checks.one_of("mask_type", mask_type, masks.MASK_TYPES)
+        self.channel_groups = checks.positive_int("channel_groups", channel_groups)
+        checks.multiple("filters", self.filters, self.channel_groups, "channel_groups")
+        self.dilation_rate = checks.positive_int("dilation_rate", dilation_rate)
+        if mask_type == "A" and min(self.kernel_size) < 3:
+            raise ValueError(
+                "kernel_size: expected at least 3 with mask_type 'A', which sees nothing of its "
+                f"own row and column, got {kernel_size!r}."
+            )
+        if mask_type == "A" and self.dilation_rate != 1:
+            raise ValueError(
+                "dilation_rate: expected 1 with mask_type 'A', as no later layer would see the "
+                f"pixels left out, got {dilation_rate!r}."
+            )
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.vertical_bias = self.horizontal_bias = None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Offsets of the rows of w_v, in pixels: 0 or negative, the farthest first."""
+        return masks.rows_above(self.kernel_size[0], self.mask_type) * self.dilation_rate
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Offsets of the columns of w_h, in pixels: 0 or negative, the farthest first."""
+        # Type A with groups also sees earlier groups of the pixel itself.
+        own = "B" if self.channel_groups > 1 else self.mask_type
+        return masks.columns_before(self.kernel_size[1], own) * self.dilation_rate
+
+    def build(self, v_shape, h_shape):
+        """Makes the kernels for v and h [B, H, W, channels]."""
+        checks.multiple("channels of h", h_shape[-1], self.channel_groups, "channel_groups")
+        shapes = {
+            "vertical": (len(self.rows), self.kernel_size[1], v_shape[-1], self.filters),
+            "horizontal": (1, len(self.columns), h_shape[-1], self.filters),
+            "link": (self.filters, self.filters),
+        }
+        self.vertical_kernel, self.horizontal_kernel, self.link_kernel = (
+            self.add_weight(
+                name=f"{name}_kernel",
+                shape=shape,
+                initializer=_copy(self.kernel_initializer),
+                regularizer=self.kernel_regularizer,
+            )
+            for name, shape in shapes.items()
+        )
+        if self.use_bias:
+            self.vertical_bias, self.horizontal_bias = (
+                self.add_weight(
+                    name=f"{name}_bias",
+                    shape=(self.filters,),
+                    initializer=_copy(self.bias_initializer),
+                )
+                for name in ("vertical", "horizontal")
+            )
+        self.built = True
+
+    def masked_horizontal_kernel(self):
+        """w_h [1, taps, channels, filters], the pixel's own tap masked by its channel groups."""
+        kernel = ops.convert_to_tensor(self.horizontal_kernel)
+        if self.channel_groups == 1:
+            return kernel
+        channels = kernel.shape[-2]
+        groups = [masks.group_ranks(n, self.channel_groups) for n in (channels, self.filters)]
+        own = masks.allowed(groups[0][:, np.newaxis], groups[1], self.mask_type)
+        before = np.ones([len(self.columns) - 1, channels, self.filters], bool)
+        mask = np.concatenate([before, own[np.newaxis]])[np.newaxis]
+        return ops.where(mask, kernel, ops.zeros_like(kernel))
+
+    def call(self, v, h):
+        """Returns (v', h')."""
+        side = self.kernel_size[1] // 2 * self.dilation_rate
+        v = self._conv(v, self.vertical_kernel, self.rows, (-side, side))
+        if self.use_bias:
+            v = v + self.vertical_bias
+        h = self._conv(h, self.masked_horizontal_kernel(), (0, 0), self.columns)
+        h = h + ops.matmul(v, self.link_kernel)
+        return v, h + self.horizontal_bias if self.use_bias else h
+
+    def _conv(self, x, kernel, rows, columns):
+        """Convolution whose taps lie at these offsets, of which the first and the last count."""
+        before = [-int(offsets[0]) for offsets in (rows, columns)]
+        after = [int(offsets[-1]) for offsets in (rows, columns)]
+        # Of a stack that is one late the last row or column would see too much: it is cut off.
+        late = [max(-number, 0) for number in after]
+        padding = [(b, max(a, 0)) for b, a in zip(before, after, strict=True)]
+        x = ops.pad(x, [[0, 0], *padding, [0, 0]])
+        if any(late):
+            x = x[:, : -late[0] or None, : -late[1] or None]
+        return ops.conv(
+            x,
+            kernel,
+            padding="valid",
+            dilation_rate=self.dilation_rate,
+            data_format="channels_last",
+        )
+
+    def compute_output_shape(self, v_shape, h_shape):
+        """The shapes of v' and h'."""
+        return (*v_shape[:-1], self.filters), (*h_shape[:-1], self.filters)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "mask_type": self.mask_type,
+            "channel_groups": self.channel_groups,
+            "dilation_rate": self.dilation_rate,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+def _copy(initializer):
+    """Another initializer of the same kind: one that is used twice gives equal weights."""
+    return initializer.clone() if hasattr(initializer, "clone") else initializer

@@ -1,0 +1,182 @@
+"""The block that a gated PixelCNN repeats."""
+
+import keras
+
+from tfp_ar.internal import checks
+from tfp_ar.layers.blind_spot_free_conv import BlindSpotFreeConv2D
+from tfp_ar.layers.gated_residual_block import gated_activation
+from tfp_ar.layers.masked_conv import MaskedConv2D
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class GatedPixelBlock(keras.layers.Layer):
+    """Blind-spot-free convolution, gates, and the ways out: residual and skip.
+
+        (v*, h*) = blind_spot_free_conv(v, h)
+        v'   = gate(v* + c_global @ V_v + c_local @ W_v)
+        g    = dropout(gate(h* + c_global @ V_h + c_local @ W_h))
+        h'   = h + g @ W_residual            (type A: without h, which is the image and would leak)
+        skip = g @ W_skip
+
+    with gate([a, b]) = tanh(a) * sigmoid(b).
+
+    Args:
+      filters: channels of v' and h', and of each half of the gates.
+      skip_filters: channels of the skip connection.
+      kernel_size: an odd integer, or a pair of them. Default 3.
+      mask_type: 'A' in the first block, 'B' after it. Default 'B'.
+      channel_groups: groups of channels of h and of the skip connection: see BlindSpotFreeConv2D.
+        The halves of a gate are paired inside each group. Default 1.
+      dilation_rate: distance of the taps. Default 1.
+      residual: whether the block makes v' and h'; if not, they are v and h. The last block of a
+        network does not: nothing reads them. Default True.
+      dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
+      seed: seed of the dropout. Default None.
+      **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+      v, h: [B, H, W, channels] each; type B needs `filters` channels in h.
+      global_condition: [B, k] or None; one vector an image.
+      local_condition: [B, H, W, k] or None; one vector a pixel.
+      training: whether to apply dropout.
+
+    Returns: (v' [B, H, W, filters], h' [B, H, W, filters], skip [B, H, W, skip_filters]).
+
+    Raises:
+      TypeError, ValueError: as BlindSpotFreeConv2D; or for dropout outside [0, 1).
+
+    References:
+      A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
+        2016, figure 2.
+
+    >>> block = GatedPixelBlock(filters=4, skip_filters=3, mask_type="A")
+    >>> x = keras.ops.ones([1, 8, 8, 1])
+    >>> [part.shape[-1] for part in block(x, x)]
+    [4, 4, 3]
+    """
+
+    def __init__(
+        self,
+        filters,
+        skip_filters,
+        kernel_size=3,
+        mask_type="B",
+        channel_groups=1,
+        dilation_rate=1,
+        residual=True,
+        dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = checks.positive_int("filters", filters)
+        self.skip_filters = checks.positive_int("skip_filters", skip_filters)
+        self.channel_groups = checks.positive_int("channel_groups", channel_groups)
+        checks.multiple("filters", self.filters, self.channel_groups, "channel_groups")
+        self.residual = bool(residual)
+        self.seed = seed
+        dtype = self.dtype_policy
+        self.conv = BlindSpotFreeConv2D(
+            2 * self.filters,
+            kernel_size,
+            mask_type,
+            self.channel_groups,
+            dilation_rate,
+            dtype=dtype,
+            name="conv",
+        )
+        self.skip_projection = self._projection(self.skip_filters, "skip")
+        self.residual_projection = self._projection(self.filters, "residual") if residual else None
+        rate = checks.fraction("dropout", dropout)
+        self.dropout = (
+            keras.layers.Dropout(rate, seed=seed, dtype=dtype, name="dropout") if rate else None
+        )
+
+    def _projection(self, filters, name):
+        """A 1x1 convolution that keeps the order of the channel groups."""
+        return MaskedConv2D(
+            filters,
+            1,
+            "B",
+            self.channel_groups,
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    @property
+    def mask_type(self) -> str:
+        """'A' or 'B'."""
+        return self.conv.mask_type
+
+    def build(self, v_shape, h_shape, global_condition_shape=None, local_condition_shape=None):
+        """Makes the weights; the projections of conditioning only where there is some."""
+        if self.residual and self.mask_type == "B" and h_shape[-1] != self.filters:
+            raise ValueError(f"h: expected {self.filters} channels, to add to, got {h_shape[-1]}.")
+        gate_shape = (*h_shape[:-1], self.filters)
+        self.conv.build(v_shape, h_shape)
+        self.skip_projection.build(gate_shape)
+        if self.residual_projection is not None:
+            self.residual_projection.build(gate_shape)
+        conditions = {"global": global_condition_shape, "local": local_condition_shape}
+        for kind, shape in conditions.items():
+            for stack in self._gated_stacks() if shape is not None else ():
+                projection = keras.layers.Dense(
+                    2 * self.filters,
+                    use_bias=False,
+                    dtype=self.dtype_policy,
+                    name=f"{stack}_{kind}_condition",
+                )
+                projection.build(shape)
+                # An attribute each: Keras saves what it tracks by name.
+                setattr(self, f"{stack}_{kind}_projection", projection)
+        self.built = True
+
+    def _gated_stacks(self):
+        # Nothing reads v' of the last block.
+        return ("vertical", "horizontal") if self.residual else ("horizontal",)
+
+    def call(self, v, h, global_condition=None, local_condition=None, training=None):
+        """Returns (v', h', skip)."""
+        v_in, h_in = self.conv(v, h)
+        g = self._gate(h_in, "horizontal", global_condition, local_condition)
+        if self.dropout is not None:
+            g = self.dropout(g, training=training)
+        skip = self.skip_projection(g)
+        if self.residual_projection is None:
+            return v, h, skip
+        v = self._gate(v_in, "vertical", global_condition, local_condition)
+        update = self.residual_projection(g)
+        return v, update if self.mask_type == "A" else h + update, skip
+
+    def _gate(self, z, stack, global_condition, local_condition):
+        if global_condition is not None:
+            projected = getattr(self, f"{stack}_global_projection")(global_condition)
+            z = z + projected[:, None, None]
+        if local_condition is not None:
+            z = z + getattr(self, f"{stack}_local_projection")(local_condition)
+        return gated_activation(z, self.channel_groups)
+
+    def compute_output_shape(
+        self, v_shape, h_shape, global_condition_shape=None, local_condition_shape=None
+    ):
+        """Shapes of (v', h', skip)."""
+        skip = (*h_shape[:-1], self.skip_filters)
+        if not self.residual:
+            return tuple(v_shape), tuple(h_shape), skip
+        return (*v_shape[:-1], self.filters), (*h_shape[:-1], self.filters), skip
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "skip_filters": self.skip_filters,
+            "kernel_size": self.conv.kernel_size,
+            "mask_type": self.conv.mask_type,
+            "channel_groups": self.channel_groups,
+            "dilation_rate": self.conv.dilation_rate,
+            "residual": self.residual,
+            "dropout": 0.0 if self.dropout is None else self.dropout.rate,
+            "seed": self.seed,
+        }

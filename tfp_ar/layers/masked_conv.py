@@ -1,0 +1,102 @@
+"""The masked convolution of a PixelCNN."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfp_ar.internal import checks
+from tfp_ar.layers import masks
+
+
+@keras.saving.register_keras_serializable(package="tfp_ar")
+class MaskedConv2D(keras.layers.Conv2D):
+    """Convolution over an image whose outputs depend on earlier pixels only, in raster order.
+
+        y = conv(x, kernel * mask) + bias
+
+    with the mask of `masks.causal_mask`: a constant that multiplies in the call, so that no
+    optimizer, average or assignment undoes it. A network has type A once, in its first layer, and
+    type B after it. Stacked, such layers see a sawtooth-shaped region: pixels above and to the
+    right stay unseen however many layers there are (the blind spot; `BlindSpotFreeConv2D` has
+    none).
+
+    Args:
+      filters: number of output channels.
+      kernel_size: an odd integer, or a pair of them.
+      mask_type: 'A', the pixel itself is not seen, or 'B', it is. Default 'B'.
+      channel_groups: groups of channels of input and output, contiguous and in order. Within a
+        pixel a group sees those before it, with type B itself too: with 3 groups, R sees nothing of
+        its pixel in a network that begins with type A, G sees R, B sees R and G. Default 1.
+      padding: 'same' or 'valid'. Default 'same'.
+      **kwargs: as `keras.layers.Conv2D` has: `dilation_rate`, `activation`, `use_bias`,
+        `data_format`, initializers, regularizers, constraints, `name`, `dtype`, `trainable`.
+        `strides` and `groups` have to be 1.
+
+    Input shape: [B, H, W, channels]. Output shape: [B, H, W, filters] (padding 'same').
+
+    Raises:
+      TypeError, ValueError: if a size is not a positive integer or not odd, `mask_type` is unknown,
+        or channels do not divide by `channel_groups`.
+
+    Cost: that of a full convolution; about half of the weights are masked.
+
+    References:
+      A. van den Oord et al., Pixel recurrent neural networks, arXiv:1601.06759, 2016.
+
+    >>> conv = MaskedConv2D(1, kernel_size=3, mask_type="A", kernel_initializer="ones")
+    >>> print(keras.ops.convert_to_numpy(conv(keras.ops.ones([1, 3, 4, 1])))[0, :, :, 0])
+    [[0. 1. 1. 1.]
+     [2. 4. 4. 3.]
+     [2. 4. 4. 3.]]
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        mask_type="B",
+        channel_groups=1,
+        padding="same",
+        **kwargs,
+    ):
+        checks.positive_int("filters", filters)
+        kernel_size = checks.odd_pair("kernel_size", kernel_size)
+        for name in ("strides", "groups"):
+            if np.any(np.not_equal(kwargs.get(name, 1), 1)):
+                raise ValueError(f"{name}: expected 1, got {kwargs[name]!r}.")
+        super().__init__(filters, kernel_size, padding=padding, **kwargs)
+        self.mask_type = checks.one_of("mask_type", mask_type, masks.MASK_TYPES)
+        self.channel_groups = checks.positive_int("channel_groups", channel_groups)
+        checks.multiple("filters", filters, self.channel_groups, "channel_groups")
+
+    def build(self, input_shape):
+        """Makes kernel and bias."""
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        checks.multiple("channels of x", channels, self.channel_groups, "channel_groups")
+        super().build(input_shape)
+
+    def mask(self) -> np.ndarray:
+        """The mask, bool [kh, kw, channels, filters]."""
+        channels = self.kernel.shape[-2]
+        return masks.causal_mask(
+            self.kernel_size, self.mask_type, channels, self.filters, self.channel_groups
+        )
+
+    def masked_kernel(self):
+        """What is convolved with: the kernel, zero where the mask is."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        # A choice, not a product: an infinite or NaN weight behind the mask stays behind it.
+        return ops.where(self.mask(), kernel, ops.zeros_like(kernel))
+
+    def convolution_op(self, inputs, kernel):
+        """Called by Keras with the kernel, which is replaced by the masked one."""
+        del kernel
+        return super().convolution_op(inputs, self.masked_kernel())
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "mask_type": self.mask_type,
+            "channel_groups": self.channel_groups,
+        }

@@ -1,0 +1,132 @@
+"""What the two PixelCNNs share."""
+
+from keras import ops
+
+from tfp_ar.internal import checks
+from tfp_ar.layers import ChannelHead
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
+from tfp_ar.networks.conditioning import GLOBAL, LOCAL
+
+
+class PixelNetwork(AutoregressiveNetwork):
+    """Base of the networks over images [H, W, C]: arguments, features, head.
+
+    A subclass makes one block of a stack in `_make_block`, builds all in `_build_blocks`, and maps
+    an image to features of the pixels before each pixel in `_features`. The channels of a pixel
+    follow each other in the head: `ChannelHead` lets each see those before it, which takes no pass
+    of the whole stack for each channel. The arguments are those of `GatedPixelCNN`.
+    """
+
+    def __init__(
+        self,
+        event_shape,
+        num_params=2,
+        filters=32,
+        num_layers=7,
+        kernel_size=3,
+        conditional_shape=None,
+        dilations=None,
+        head_channels=None,
+        dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(event_shape, num_params, conditional_shape, **kwargs)
+        if len(self.event_shape) != 3:
+            raise ValueError(f"event_shape: expected [H, W, C], got {list(self.event_shape)}.")
+        self.filters = checks.positive_int("filters", filters)
+        self.num_layers = checks.positive_int("num_layers", num_layers)
+        self.kernel_size = checks.positive_int("kernel_size", kernel_size)
+        if self.kernel_size < 3 or self.kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size: expected an odd integer of at least 3, got {kernel_size!r}."
+            )
+        self.dilations = (
+            (1,) * self.num_layers
+            if dilations is None
+            else checks.positive_ints("dilations", dilations)
+        )
+        if len(self.dilations) != self.num_layers or self.dilations[0] != 1:
+            raise ValueError(
+                f"dilations: expected one for each of num_layers={self.num_layers} layers, the "
+                f"first of them 1, got {dilations!r}."
+            )
+        self.head_channels = (
+            self.filters
+            if head_channels is None
+            else checks.positive_int("head_channels", head_channels)
+        )
+        self.dropout = checks.fraction("dropout", dropout)
+        self.seed = seed
+        self.blocks = [
+            self._make_block(
+                i,
+                dilation_rate=dilation,
+                dropout=self.dropout,
+                # blocks drop independently of each other
+                seed=None if seed is None else seed + i,
+                mask_type="B" if i else "A",
+                kernel_size=self.kernel_size,
+                dtype=self.dtype_policy,
+                name=f"block_{i}",
+            )
+            for i, dilation in enumerate(self.dilations)
+        ]
+        self.head = ChannelHead(
+            self.num_params, self.head_channels, dtype=self.dtype_policy, name="head"
+        )
+        self.build((None, *self.event_shape))
+
+    def _make_block(self, index, **settings):
+        raise NotImplementedError(f"{type(self).__name__} must define _make_block(...).")
+
+    def _build_blocks(self, image, conditions) -> int:
+        """Builds the blocks for an image of that shape; returns the number of features."""
+        raise NotImplementedError(f"{type(self).__name__} must define _build_blocks(...).")
+
+    def _features(self, x, **kwargs):
+        """Features [B, H, W, F] of the pixels before each."""
+        raise NotImplementedError(f"{type(self).__name__} must define _features(x, ...).")
+
+    def build(self, input_shape=None):
+        """Makes all variables; the constructor calls it."""
+        if self.built:
+            return
+        image, shapes = (None, *self.event_shape), self.conditioning.shapes
+        conditions = {
+            f"{kind}_condition_shape": (None, *shapes[kind])
+            for kind in (GLOBAL, LOCAL)
+            if kind in shapes
+        }
+        features = self._build_blocks(image, conditions)
+        self.head.build((*image[:-1], features), image)
+        self.built = True
+
+    @property
+    def channels(self) -> int:
+        """C, the number of variables a pixel."""
+        return self.event_shape[2]
+
+    def call(self, x, conditional_input=None, training=None):
+        """The parallel pass for x [B, H, W, C]."""
+        parts = self.conditioning.split(conditional_input)
+        features = self._features(
+            x,
+            global_condition=parts.get(GLOBAL),
+            local_condition=parts.get(LOCAL),
+            training=training,
+        )
+        return self.head(ops.relu(features), x)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "num_layers": self.num_layers,
+            "kernel_size": self.kernel_size,
+            "dilations": self.dilations,
+            "head_channels": self.head_channels,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
