@@ -1,5 +1,7 @@
 """The layers' formulas, written out in NumPy, one loop for each index."""
 
+import itertools
+
 import numpy as np
 
 
@@ -37,3 +39,37 @@ def channel_head(f, x, W, b, V, U, d):
                 a = a + x[t, earlier] * V[earlier, c]
             params[t, c] = np.maximum(a, 0) @ U[c] + d[c]
     return params
+
+
+def convolution_at(x, kernel, rows, columns, bias=0.0):
+    """The convolution of an image x [H, W, C] whose taps lie at these offsets; zeros outside."""
+    height, width, _ = x.shape
+    y = np.zeros([height, width, kernel.shape[-1]]) + bias
+    for r, c in np.ndindex(height, width):
+        for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
+            if 0 <= r + row < height and 0 <= c + column < width:
+                y[r, c] += x[r + row, c + column] @ kernel[i, j]
+    return y
+
+
+def grouped_gate(z, groups):
+    """`gate` of each group of channels alone."""
+    return np.concatenate([gate(part) for part in np.split(z, groups, axis=-1)], axis=-1)
+
+
+def groups_before(inputs, outputs, groups, itself):
+    """Which channels a channel may see of its own pixel, bool [inputs, outputs]."""
+    mask = np.zeros([inputs, outputs], bool)
+    for i, o in np.ndindex(inputs, outputs):
+        a, b = i // (inputs // groups), o // (outputs // groups)
+        mask[i, o] = a <= b if itself else a < b
+    return mask
+
+
+def seen_at(shape, rows, columns) -> np.ndarray:
+    """Which pixels taps at these offsets see from each of an image: bool [H, W, H, W]."""
+    seen = np.zeros([*shape, *shape], bool)
+    for r, c, row, column in itertools.product(*map(range, shape), rows, columns):
+        if 0 <= r + row < shape[0] and 0 <= c + column < shape[1]:
+            seen[r, c, r + row, c + column] = True
+    return seen
