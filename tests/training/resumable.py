@@ -1,7 +1,8 @@
-"""A training run that may be killed, as a script: resumable.py DIRECTORY OUTPUT SEED [EPOCH BATCH].
+"""Training runs that may be killed: resumable.py DIRECTORY,OUTPUT,SEED[,EPOCH,BATCH] ...
 
-It backs up to DIRECTORY, kills itself in the middle of that epoch, if one is given, and writes the
-losses, step by step, to OUTPUT.txt and all variables at the end to OUTPUT.npz.
+Each backs up to DIRECTORY, kills itself in the middle of that epoch, if one is given, and writes
+the losses, step by step, to OUTPUT.txt and all variables at the end to OUTPUT.npz. One comes after
+the other, since a process takes longer to start than to train.
 """
 
 import os
@@ -59,4 +60,5 @@ def main(directory, output, seed, *kill_at):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for arguments in sys.argv[1:]:
+        main(*arguments.split(","))

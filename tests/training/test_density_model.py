@@ -198,6 +198,7 @@ def test_conditioning_of_two_parts():
     model = compiled(real_model(conditional_shape=BOTH))
     x, c = reals(), both_conditions()
     model.fit(x, c, batch_size=8, verbose=0)
+    compiled(model, run_eagerly=True)
     want = bits(tfp_ar.bind(model.distribution, c).log_prob(x))
     for args in [
         (x, c),
@@ -237,14 +238,14 @@ def test_steps_of_an_endless_dataset():
 
 
 def test_ways_to_run_agree():
-    x, ends, losses = integers(16), [], []
+    x, ends, losses = integers(8), [], []
     ways = [{}, {"run_eagerly": True}, {"steps_per_execution": 2}, {"jit_compile": True}]
     for way in ways:
         model = compiled(integer_model(), keras.optimizers.SGD(0.05), **way)
         losses.append(model.fit(x, batch_size=4, verbose=0).history["loss"])
         losses[-1] += model.evaluate(x, batch_size=4, verbose=0)
         ends.append(model.get_weights())
-        assert int(model.optimizer.iterations) == 4
+        assert int(model.optimizer.iterations) == 2
     for way, end, loss in zip(ways, ends, losses, strict=True):
         np.testing.assert_allclose(loss, losses[0], rtol=1e-5, err_msg=str(way))
         for got, want in zip(end, ends[0], strict=True):
@@ -262,9 +263,16 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
-def test_optimizers(make_optimizer):
-    model, x = compiled(real_model(), make_optimizer()), 2.0 + 0.5 * reals(32)
+# AdamW and Lion train in test_train_step.py too, and how gradients are clipped is Keras' affair.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("adamw", "lion", "clipping")))
+        for name in OPTIMIZERS
+    ],
+)
+def test_optimizers(name):
+    model, x = compiled(real_model(), OPTIMIZERS[name]()), 2.0 + 0.5 * reals(32)
     before = values_of(model.trainable_variables)
     losses = model.fit(x, batch_size=8, epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0] - 0.1

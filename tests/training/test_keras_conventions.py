@@ -35,7 +35,9 @@ def test_one_step_on_a_batch(run_eagerly):
 
 def test_one_step_on_a_conditioned_batch():
     x, c = reals(8), conditions(8)
-    first, second = (compiled(real_model(conditional_shape=[3])) for _ in range(2))
+    first, second = (
+        compiled(real_model(conditional_shape=[3]), run_eagerly=True) for _ in range(2)
+    )
     first.fit(x, c, shuffle=False, verbose=0)
     second.train_on_batch(x, conditional_input=c)
     assert_equal(second.get_weights(), first.get_weights())

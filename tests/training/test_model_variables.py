@@ -88,7 +88,7 @@ def test_frozen_layers_stay_until_they_are_unfrozen():
     inside = model.network_0.blocks[0].weights
     for freeze in (True, False, True):
         model.network_0.blocks[0].trainable = not freeze
-        compiled(model)
+        compiled(model, run_eagerly=True)
         own = {id(v) for v in inside}
         outside = [v for v in model.weights if id(v) not in own]
         before = values_of(inside), values_of(outside)
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
 # Dtypes -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ["network", "global policy"])
+@pytest.mark.parametrize("by", [pytest.param("network", marks=pytest.mark.slow), "global policy"])
 def test_mixed_precision(by):
     if by == "global policy":
         keras.config.set_dtype_policy("mixed_bfloat16")

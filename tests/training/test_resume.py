@@ -26,9 +26,10 @@ from tests.training.models import (
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(*args):
+def run(*runs):
     """Runs the script in a process of its own; returns the exit status."""
-    command = [sys.executable, "-m", "tests.training.resumable", *map(str, args)]
+    arguments = [",".join(map(str, run)) for run in runs]
+    command = [sys.executable, "-m", "tests.training.resumable", *arguments]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # exact on a CPU
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
@@ -39,10 +40,10 @@ def run(*args):
 
 def test_a_killed_process(tmp_path):
     whole, killed, resumed = (tmp_path / name for name in ("whole", "killed", "resumed"))
-    assert run(tmp_path / "other_backup", whole, 1) == 0
-    assert run(tmp_path / "backup", killed, 1, 2, 1) == -signal.SIGKILL
+    assert run((tmp_path / "backup", killed, 1, 2, 1)) == -signal.SIGKILL
     assert not killed.with_suffix(".npz").exists()
-    assert run(tmp_path / "backup", resumed, 2) == 0  # with other initial weights
+    # With other initial weights, in a new process; then what it is compared with.
+    assert run((tmp_path / "backup", resumed, 2), (tmp_path / "other_backup", whole, 1)) == 0
 
     want, before, after = (
         path.with_suffix(".txt").read_text().splitlines() for path in (whole, killed, resumed)

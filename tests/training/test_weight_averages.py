@@ -117,9 +117,9 @@ def epoch_files(folder, model, x, epochs=3):
 
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_files_hold_the_averages(tmp_path):
-    x = integers()
-    files, losses, _ = epoch_files(tmp_path, make(integer_model()), x)
-    assert len(set(losses)) == 3
+    x = integers(8)
+    files, losses, _ = epoch_files(tmp_path, make(integer_model()), x, epochs=2)
+    assert len(set(losses)) == 2
     for file, loss in zip(files, losses, strict=True):
         fresh = eager(integer_model(seed=7))
         fresh.load_weights(file)
