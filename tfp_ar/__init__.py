@@ -12,7 +12,7 @@ from tfp_ar import (
 )
 from tfp_ar.analysis import assert_autoregressive
 from tfp_ar.bijectors import ARFlowBijector, bind
-from tfp_ar.distributions import Dequantized
+from tfp_ar.distributions import AutoregressiveDistribution, Dequantized
 from tfp_ar.export import export_saved_model
 from tfp_ar.metrics import bits_per_dim
 from tfp_ar.training import DensityModel
@@ -20,6 +20,7 @@ from tfp_ar.version import __version__
 
 __all__ = [
     "ARFlowBijector",
+    "AutoregressiveDistribution",
     "DensityModel",
     "Dequantized",
     "__version__",

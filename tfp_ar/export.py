@@ -26,7 +26,7 @@ def export_saved_model(distribution, directory) -> None:
       distribution is conditioned. Output: `sample` [n, *batch, *event], or [n, m, *event].
 
     A conditioning that is a dict has an input for each part: `conditional_input_global` and
-    `conditional_input_local`. Values are of the distribution's dtype, also where they are integers.
+    `conditional_input_local`; it is of the network's dtype. Values are of the distribution's dtype.
     The same seed gives what the distribution gives for it; sampling is compiled by XLA for each
     size of batch, at the first call.
 
@@ -77,7 +77,7 @@ class _Exported(tf.Module):
         dtype, event = distribution.dtype, list(distribution.event_shape)
         batch = list(distribution.batch_shape)
         seed = tf.TensorSpec([2], tf.int32, SEED)
-        conditions = _condition_specs(spec, dtype)
+        conditions = _condition_specs(spec, routing.float_dtype(distribution))
         random = routing.has_random_log_prob(distribution)
 
         def condition_of(parts):

@@ -238,7 +238,7 @@ def test_a_tf_variable_is_among_the_variables():
 @pytest.mark.parametrize("of", [lambda b: b, distribution], ids=["bijector", "distribution"])
 def test_errors(of):
     c = condition()
-    swallowed = r"conditional_input: no flow in .* is conditioned; a value of shape \[3, 2\]"
+    swallowed = r"conditional_input: no network in .* is conditioned; a value of shape \[3, 2\]"
     with pytest.raises(ValueError, match=swallowed):
         bind(of(flow(1, None)), c)
     with pytest.raises(ValueError, match=swallowed):
@@ -247,7 +247,7 @@ def test_errors(of):
         bind(of(flow()), tf.ones([3, 5]))
     with pytest.raises(TypeError, match=r"conditional_input: expected \[2\], got a dict"):
         bind(of(flow()), {"global": c})
-    with pytest.raises(ValueError, match="conditional_input: expected what the flows.*got None"):
+    with pytest.raises(ValueError, match="conditional_input: expected what the networks.*got None"):
         bind(of(flow()), None)
 
 

@@ -1,17 +1,17 @@
 """The autoregressive flow as a TFP bijector."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_ar.bijectors import bound_conditioning
 from tfp_ar.bijectors.affine import LOG_SCALE_BOUND, Affine
 from tfp_ar.bijectors.batch_runner import BatchRunner
 from tfp_ar.bijectors.flow_cache import FlowCache
 from tfp_ar.bijectors.inverse_pass import inverse_pass, make_inverse_pass
 from tfp_ar.bijectors.sampling import CACHED, SAMPLING, Sampler
 from tfp_ar.bijectors.transformer_check import check_transformer
-from tfp_ar.internal import batching, checks, tf_private
+from tfp_ar.internal import checks, tf_private
 from tfp_ar.internal.program import Program
 from tfp_ar.internal.variables import OwnHash, StableTensors
 from tfp_ar.networks.conditioning import static_shape
@@ -124,8 +124,8 @@ class ARFlowBijector(tfb.Bijector):
         self._network = network
         self._transformer = transformer
         self._stable = StableTensors(self.dtype)
-        conditional_input = parameters["conditional_input"] = _as_arrays(conditional_input)
-        self._conditional_input = conditional_input
+        conditional_input = bound_conditioning.as_arrays(conditional_input)
+        self._conditional_input = parameters["conditional_input"] = conditional_input
         if conditional_input is not None:
             network.conditioning.split(conditional_input)
         program = Program.of(network)
@@ -164,7 +164,7 @@ class ARFlowBijector(tfb.Bijector):
         # or conditions, nor give a tape what was computed outside it.
         state = {"change": self.change_counter()}
         if self._conditional_input is not None:
-            state["condition"] = tuple(self._stable.key(part) for part, _ in self._bound_parts())
+            state["condition"] = tuple(self._stable.key(part) for part in self._bound_parts)
         if tf_private.tape_is_active():
             state["tape"] = OwnHash()
         return {**self.parameters, **state}
@@ -287,35 +287,21 @@ class ARFlowBijector(tfb.Bijector):
         checks.event_shape("output_shape", _as_list(output_shape), self.event_shape)
         return output_shape
 
+    @property
     def _bound_parts(self):
-        parts = self._network.conditioning.split(self._conditional_input).values()
-        return zip(parts, self._network.conditioning.event_ndims, strict=True)
+        return self._network.conditioning.split(self._conditional_input).values()
 
     def _batch_shape(self, x_event_ndims):
-        if self._conditional_input is None:
-            return tf.TensorShape([])
-        shape = tf.TensorShape([])
-        for part, ndims in self._bound_parts():
-            whole = tf.TensorShape(static_shape(part))
-            shape = tf.broadcast_static_shape(shape, whole[: whole.rank - ndims])
+        shape = bound_conditioning.batch_shape(self._network.conditioning, self._conditional_input)
         extra = x_event_ndims - len(self.event_shape)
         return shape[: max(shape.rank - extra, 0)]
 
     def _batch_shape_tensor(self, x_event_ndims):
-        if self._conditional_input is None:
-            return tf.constant([], tf.int32)
-        shape = batching.broadcast_leading(
-            [batching.leading(self._stable(part), ndims) for part, ndims in self._bound_parts()]
+        shape = bound_conditioning.batch_shape_tensor(
+            self._network.conditioning, self._conditional_input, self._stable
         )
         extra = x_event_ndims - len(self.event_shape)
         return tf.convert_to_tensor(shape[: max(len(shape) - extra, 0)], tf.int32)
-
-
-def _as_arrays(value):
-    """Lists and tuples as arrays, as TFP would take them for structures of many parameters."""
-    if isinstance(value, dict):
-        return {key: _as_arrays(part) for key, part in value.items()}
-    return np.asarray(value) if isinstance(value, (list, tuple)) else value
 
 
 def _as_list(shape):

@@ -16,7 +16,8 @@ class BatchRunner:
 
     def __init__(self, network, jit_compile):
         self._program = Program.of(network)
-        self._ndims = [len(network.event_shape), *network.conditioning.event_ndims]
+        self._event_ndims = len(network.event_shape)
+        self._part_ndims = network.conditioning.event_ndims
         self._jit_compile = jit_compile
 
     def compiled(self, key, make):
@@ -24,21 +25,23 @@ class BatchRunner:
         return self._program.function(key, make, self._jit_compile)
 
     def __call__(self, run, value, parts):
-        """Calls run(value, *parts) on flat batches.
+        """Calls run(value, *parts), or run(*value, *parts) of a list, on flat batches.
 
         Args:
           run: function of tensors [B, ...] that gives a tensor or tuple of tensors [B, ...].
-          value: [..., *event_shape].
+          value: [..., *event_shape], or a list of such.
           parts: list of the parts of the conditioning, their leading shapes broadcasting with
             value's.
 
         Returns: what `run` gives, with the broadcast leading shape instead of B.
         """
-        values = [value, *parts]
+        events = value if isinstance(value, list) else [value]
+        values = [*events, *parts]
+        ndims = [self._event_ndims] * len(events) + self._part_ndims
         shape = batching.broadcast_leading(
-            [batching.leading(v, n) for v, n in zip(values, self._ndims, strict=True)]
+            [batching.leading(v, n) for v, n in zip(values, ndims, strict=True)]
         )
-        values = batching.flatten(values, self._ndims, shape)
+        values = batching.flatten(values, ndims, shape)
         size = batching.batch_size(shape)
         padded = self._padded_size(size)
         results = run(*batching.pad(values, size, padded))

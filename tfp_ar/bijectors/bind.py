@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
+from tfp_ar.networks import AutoregressiveNetwork
 from tfp_ar.networks.conditioning import describe
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -11,7 +11,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 @tf.autograph.experimental.do_not_convert
 def bind(distribution_or_bijector, conditional_input):
-    """The same distribution or bijector, every conditioned flow in it conditioned on one input.
+    """The same distribution or bijector, every conditioned network in it conditioned on one input.
 
     Nothing is changed: what is returned shares all networks, hence weights and compiled code, with
     the original. Its batch shape is the leading shape of `conditional_input`, as if it had been
@@ -19,8 +19,9 @@ def bind(distribution_or_bijector, conditional_input):
     arguments.
 
     Args:
-      distribution_or_bijector: a tfd.Distribution or tfb.Bijector that holds ARFlowBijectors at any
-        depth (in TransformedDistribution, Independent, Sample, Chain, Invert, ...).
+      distribution_or_bijector: a tfd.Distribution or tfb.Bijector that holds ARFlowBijectors or
+        AutoregressiveDistributions at any depth (in TransformedDistribution, Independent, Sample,
+        Chain, Invert, ...), or is one.
       conditional_input: [*batch, *conditional_shape], or a dict of such; anything a tensor can be
         made of. A tf.Variable is read at every use, so that it can be trained.
 
@@ -28,8 +29,8 @@ def bind(distribution_or_bijector, conditional_input):
 
     Raises:
       TypeError: if `distribution_or_bijector` is neither.
-      ValueError: if it holds no conditioned flow, `conditional_input` is None, or its shape does
-        not fit one of the flows.
+      ValueError: if it holds no conditioned network, `conditional_input` is None, or its shape does
+        not fit one of the networks.
 
     >>> network = tfp_ar.networks.WaveNet(event_shape=[8], conditional_shape=[3])
     >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [8])
@@ -46,20 +47,34 @@ def bind(distribution_or_bijector, conditional_input):
             f"{distribution_or_bijector!r}."
         )
     if conditional_input is None:
-        raise ValueError("conditional_input: expected what the flows are conditioned on, got None.")
+        raise ValueError(
+            "conditional_input: expected what the networks are conditioned on, got None."
+        )
     bound = _bind(distribution_or_bijector, conditional_input)
     if bound is distribution_or_bijector:
         raise ValueError(
-            f"conditional_input: no flow in {distribution_or_bijector.name!r} is conditioned; "
+            f"conditional_input: no network in {distribution_or_bijector.name!r} is conditioned; "
             f"{describe(conditional_input)} would be ignored."
         )
     return bound
 
 
+def holds_network(value) -> bool:
+    """Whether it is what `bind` sets: a bijector or distribution over a network, by whatever class.
+
+    It has a property `network`, and the constructor argument and property `conditional_input`.
+    """
+    return (
+        isinstance(value, (tfd.Distribution, tfb.Bijector))
+        and isinstance(getattr(value, "network", None), AutoregressiveNetwork)
+        and "conditional_input" in value.parameters
+    )
+
+
 def _bind(value, conditional_input):
-    """`value` with all conditioned flows bound; `value` itself if there are none."""
-    if isinstance(value, ARFlowBijector):
-        if value.conditional_shape is None:
+    """`value` with all conditioned networks bound; `value` itself if there are none."""
+    if holds_network(value):
+        if not value.network.conditioning:
             return value
         return value.copy(conditional_input=conditional_input)
     if isinstance(value, (list, tuple)):

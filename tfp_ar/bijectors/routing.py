@@ -1,9 +1,10 @@
 """How one conditioning, `training` and a seed reach what is deep inside a distribution."""
 
+import keras
+import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
-from tfp_ar.bijectors.bind import bind, members
+from tfp_ar.bijectors.bind import bind, holds_network, members
 from tfp_ar.bijectors.chain import condition_kwargs
 from tfp_ar.internal.variables import random_states
 from tfp_ar.networks.conditioning import ConditioningSpec, describe
@@ -27,20 +28,31 @@ def open_conditioning(distribution) -> ConditioningSpec | None:
     Raises:
       ValueError: if its flows are conditioned on different shapes.
     """
-    flows = [
-        member
+    specs = [
+        member.network.conditioning
         for member in members(distribution)
-        if isinstance(member, ARFlowBijector)
-        and member.conditional_shape is not None
+        if holds_network(member)
+        and member.network.conditioning
         and member.conditional_input is None
     ]
-    shapes = [flow.conditional_shape for flow in flows]
+    shapes = [spec.public for spec in specs]
     if any(shape != shapes[0] for shape in shapes):
         raise ValueError(
             f"distribution: expected flows with one conditional_shape, got {shapes}. Bind the "
             "others with tfp_ar.bind."
         )
-    return flows[0].network.conditioning if flows else None
+    return specs[0] if specs else None
+
+
+def float_dtype(distribution) -> tf.DType:
+    """The dtype of what is computed: that of the values, or of a network where these are integers.
+
+    It is the dtype of densities and conditioning.
+    """
+    if distribution.dtype.is_floating:
+        return distribution.dtype
+    networks = [m.network for m in members(distribution) if holds_network(m)]
+    return tf.as_dtype(networks[0].variable_dtype if networks else keras.config.floatx())
 
 
 def check_conditioning(distribution, conditional_input) -> None:
@@ -122,8 +134,7 @@ def routed(distribution, kwargs) -> dict:
 
 
 def _has_dropout(distribution) -> bool:
-    flows = [m for m in members(distribution) if isinstance(m, ARFlowBijector)]
-    return any(random_states(flow.network) for flow in flows)
+    return any(random_states(m.network) for m in members(distribution) if holds_network(m))
 
 
 _is_for = {"seed": has_random_log_prob, "training": _has_dropout}

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfp_ar.internal import checks
 from tfp_ar.internal.program import Program
 
 
@@ -13,43 +14,30 @@ def check_transformer(transformer, network) -> None:
       ValueError: if it fails on `network.num_params` parameters, is not elementwise, or reads
         variables.
     """
-    if not callable(transformer):
-        raise TypeError(f"bijector_fn: expected a function, got {transformer!r}.")
-    try:
-        hash(transformer)
-    except TypeError:
-        raise TypeError(
-            f"bijector_fn: expected a hashable function, got {transformer!r}."
-        ) from None
-    checked = Program.of(network).checked_transformers
-    if transformer not in checked:  # copies of a bijector are made freely
+    checks.hashable_function("bijector_fn", transformer)
+
+    def check(network):
         _try(transformer, network)
         _refuse_variables(transformer, network)
-        checked.add(transformer)
+
+    Program.of(network).once(("bijector_fn", transformer), check)
 
 
 def _refuse_variables(transformer, network):
     shape = [1, *network.event_shape]
-    values = tf.TensorSpec(shape, network.variable_dtype)
-    params = tf.TensorSpec([*shape, network.num_params], network.variable_dtype)
-    forward = tf.function(lambda params, u: transformer(params).forward(u), autograph=False)
-    own = forward.get_concrete_function(params, values).variables
-    if own:  # neither caches nor gradients of samples would know of them
-        raise ValueError(
-            "bijector_fn: expected a function of the network's parameters only, got one that reads "
-            f"{sorted({v.name for v in own})}. Let the network have them, or chain a bijector more."
-        )
+    checks.reads_no_variables(
+        "bijector_fn",
+        lambda params, u: transformer(params).forward(u),
+        tf.TensorSpec([*shape, network.num_params], network.variable_dtype),
+        tf.TensorSpec(shape, network.variable_dtype),
+        hint="Let the network have them, or chain a bijector more.",
+    )
 
 
 def _try(transformer, network):
     shape = [1, *network.event_shape]
     params = tf.zeros([*shape, network.num_params], network.variable_dtype)
-    wanted = getattr(transformer, "num_params", network.num_params)
-    if wanted != network.num_params:
-        raise ValueError(
-            f"network.num_params: expected {wanted}, which {transformer!r} takes of each variable, "
-            f"got {network.num_params}."
-        )
+    checks.num_params(transformer, network.num_params)
     try:
         bijector = transformer(params)
         forward, log_det = bijector.forward, bijector.inverse_log_det_jacobian

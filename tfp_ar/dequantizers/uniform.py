@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from tfp_ar.dequantizers.dequantizer import Dequantizer
+from tfp_ar.internal.noise import random_bits
 
 _MOST_BITS = 31  # of noise; they are handled as int32
 _EXPONENT_BIAS, _MANTISSA_BITS = 127, 23  # of float32
-# Mixed into the seed of the noise: a sample x and its log_prob are often asked with one seed, and
-# noise from the same random bits that x was made of would not be independent of it.
+# Of the noise: a sample x and its log_prob are often asked with one seed.
 _STREAM = 0x3D4D5155
 
 
@@ -40,15 +40,7 @@ class Uniform(Dequantizer):
 
     def noise(self, x, num_samples, seed):
         """Draws u [num_samples, *x.shape] for integers x, whose size decides the number of bits."""
-        seed = tf.bitwise.bitwise_xor(tf.cast(seed, tf.int32), tf.constant([0, _STREAM], tf.int32))
-        bits = tf.random.stateless_uniform(
-            tf.concat([[num_samples], tf.shape(x)], axis=0),
-            seed,
-            minval=None,
-            maxval=None,
-            dtype=tf.uint32,
-            alg="philox",
-        )
+        bits = random_bits(tf.concat([[num_samples], tf.shape(x)], axis=0), seed, _STREAM)
         bits.set_shape([num_samples, *x.shape])
         count = num_noise_bits(x)
         shift = tf.cast(_MOST_BITS - count, tf.uint32)

@@ -1,4 +1,4 @@
-"""Which integers a dequantized distribution is over, and whether values are among them."""
+"""Which integers a distribution is over, and whether values are among them."""
 
 import dataclasses
 import math
@@ -9,12 +9,13 @@ import tensorflow_probability as tfp
 
 from tfp_ar.bijectors import Bounded
 from tfp_ar.bijectors.routing import is_transformed
+from tfp_ar.distributions.support import Support
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 @dataclasses.dataclass(frozen=True)
-class IntegerSupport:
+class IntegerSupport(Support):
     """The integers low..high, both inclusive; None for no bound.
 
     >>> flow = tfd.TransformedDistribution(tfd.Normal(0.0, 1.0), tfp_ar.bijectors.Bounded(0, 256))
@@ -33,48 +34,44 @@ class IntegerSupport:
             return cls()
         return cls(math.floor(bounded.low), math.ceil(bounded.high) - 1)
 
+    @classmethod
+    def of_conditional(cls, distribution) -> "IntegerSupport | None":
+        """The integers of a scalar distribution; None of one that is not known to be over any."""
+        if isinstance(distribution, tfd.Categorical):
+            given = distribution.probs if distribution.logits is None else distribution.logits
+            return cls(0, given.shape[-1] - 1)
+        if isinstance(distribution, tfd.Bernoulli):
+            return cls(0, 1)
+        support = getattr(distribution, "support", None)  # of ours
+        if support is None and distribution.dtype.is_integer:
+            return cls()
+        return support if isinstance(support, cls) else None
+
+    @property
+    def legal(self) -> int:
+        """One of them."""
+        return self.low or 0
+
     def __str__(self):
         if self.low is None:
             return "integers"
         return f"integers in {self.low}..{self.high}"
 
-    def check(self, values, name="value") -> None:
-        """Raises unless all of an array are in the support.
-
-        Raises:
-          ValueError: naming the first that is not.
-        """
-        wrong = ~np.asarray(self._contains(np, np.asarray(values)))
-        if wrong.any():
-            raise ValueError(
-                f"{name}: expected {self}, got {np.asarray(values)[wrong].ravel()[0]}."
-            )
-
-    def assertions(self, value) -> list:
-        """For a tensor: `check` if its values are known, else an op that fails when it runs."""
-        if isinstance(value, tf.__internal__.EagerTensor):
-            self.check(value.numpy())
-            return []
-        inside = tf.reduce_all(self._contains(tf, value))
-        return [tf.debugging.Assert(inside, [f"value: expected {self}, got", value])]
+    def _check_integer_dtype(self, name, dtype):
+        if self.low is not None and not dtype.min <= self.low <= self.high <= dtype.max:
+            super()._check_integer_dtype(name, dtype)
 
     def _contains(self, library, x):
         """Elementwise; `library` is numpy or TensorFlow."""
-        finite = np.isfinite if library is np else tf.math.is_finite
-        contained = library.equal(x, x)
-        if not np.issubdtype(_numpy_dtype(x), np.integer):
+        if tf.as_dtype(x.dtype).is_floating:
+            finite = np.isfinite if library is np else tf.math.is_finite
             contained = finite(x) & library.equal(library.floor(x), x)
-        elif (
-            library is tf
-        ):  # which would make the bounds of x's dtype, where they might wrap around
-            x = tf.cast(x, tf.int64)
+        else:  # in x's own dtype, bounds might wrap around
+            x = x.astype(np.int64) if library is np else tf.cast(x, tf.int64)
+            contained = library.equal(x, x)
         if self.low is not None:
             contained = contained & (x >= self.low) & (x <= self.high)
         return contained
-
-
-def _numpy_dtype(x):
-    return x.dtype.as_numpy_dtype if tf.is_tensor(x) else x.dtype
 
 
 def _outermost(distribution) -> Bounded | None:

@@ -21,7 +21,7 @@ class Program:
     def __init__(self, network):
         self._network = weakref.ref(network)
         self._functions = {}
-        self.checked_transformers = set()  # those that fit the network
+        self._known = {}
         self.variables = RawVariables(network)
         self.change_counter = ChangeCounter(self.variables.raw)
 
@@ -31,6 +31,18 @@ class Program:
         if network not in _programs:
             _programs[network] = cls(network)
         return _programs[network]
+
+    def once(self, key, find):
+        """What find(network) says, asked once for each key: copies of a bijector are made freely.
+
+        Args:
+          key: hashable; says all that the answer depends on, besides the network.
+          find: function network -> the answer, which must not hold the network. What it raises, it
+            raises again the next time.
+        """
+        if key not in self._known:
+            self._known[key] = find(self._network())
+        return self._known[key]
 
     def function(self, key, make, jit_compile: bool):
         """A `tf.function` of the network, made once for each key.

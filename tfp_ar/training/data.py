@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_ar.bijectors import routing
-from tfp_ar.distributions.dequantized import Dequantized
+from tfp_ar.distributions import AutoregressiveDistribution, Dequantized
+from tfp_ar.distributions.integer_support import IntegerSupport
 from tfp_ar.internal import checks
 
 VALUE, CONDITION = "value", "conditional_input"
@@ -153,10 +154,13 @@ class ArrayBatches(keras.utils.PyDataset):
         _check_batch(distribution, value.shape, condition)
         _check_rows(value, condition)
         _check_finite("x", value)
-        if isinstance(distribution, Dequantized):
+        if isinstance(distribution, (AutoregressiveDistribution, Dequantized)):
             distribution.support.check(value, "x")
+        elif distribution.dtype.is_integer:  # the cast to it would cut off the rest
+            IntegerSupport().check(value, "x")
         self._value, self._condition = value, condition
         self._dtype = distribution.dtype.as_numpy_dtype
+        self._condition_dtype = routing.float_dtype(distribution).as_numpy_dtype
         self._batch_size = (
             len(value) if batch_size is None else checks.positive_int("batch_size", batch_size)
         )
@@ -188,12 +192,12 @@ class ArrayBatches(keras.utils.PyDataset):
                 self._order = epoch, generator.permutation(len(self._value))
             rows = self._order[1][rows]
 
-        def take(array):
-            return array[rows].astype(self._dtype)
-
+        value = self._value[rows].astype(self._dtype)
         if self._condition is None:
-            return (take(self._value),)
-        return take(self._value), map_parts(take, self._condition)
+            return (value,)
+        return value, map_parts(
+            lambda part: part[rows].astype(self._condition_dtype), self._condition
+        )
 
 
 def _as_numbers(name, value) -> np.ndarray:

@@ -81,7 +81,7 @@ class DensityModel(AveragingModel):
                 "or wrap the distribution in tfd.Independent."
             )
         # Of that dtype, lest Keras cast x to what the global policy computes in.
-        super().__init__(name=name, dtype=distribution.dtype.name)
+        super().__init__(name=name, dtype=routing.float_dtype(distribution).name)
         self.seed = seeds.check_seed("seed", seed)
         self.distribution = distribution
         self._adopt_variables()
