@@ -10,7 +10,7 @@ from tfp_ar import (
     networks,
     training,
 )
-from tfp_ar.analysis import assert_autoregressive
+from tfp_ar.analysis import assert_autoregressive, receptive_field
 from tfp_ar.bijectors import ARFlowBijector, bind
 from tfp_ar.distributions import AutoregressiveDistribution, Dequantized
 from tfp_ar.export import export_saved_model
@@ -35,5 +35,6 @@ __all__ = [
     "layers",
     "metrics",
     "networks",
+    "receptive_field",
     "training",
 ]

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfp_ar.analysis.probing import has_gradient, normal, random_arguments
 from tfp_ar.analysis.random_weights import random_weights
 from tfp_ar.internal import checks
 from tfp_ar.networks.layer_network import as_network
@@ -68,19 +69,12 @@ def _place(network, index) -> str:
     return str([int(i) for i in np.unravel_index(index, network.event_shape)])
 
 
-def _draw(network, generator, *batch):
-    def normal(shape):
-        return tf.constant(generator.normal(size=shape), network.variable_dtype)
-
-    return normal([*batch, *network.event_shape]), network.example_conditioning(batch, normal)
-
-
 def _seen(network, generator) -> np.ndarray:
     """Which inputs each variable's parameters have a gradient by: bool [outputs, inputs]."""
     size = network.event_size
-    x, condition = _draw(network, generator, 1)
+    x, condition = random_arguments(network, generator, 1)
     # Weights of a sum over the parameters of a variable, lest two of them cancel.
-    mix = tf.constant(generator.normal(size=[network.num_params]), network.variable_dtype)
+    mix = normal(generator, [network.num_params], network.variable_dtype)
     rows = max(_ROWS_TIMES_VARIABLES // size, 1)
     seen = []
     for start in range(0, size, rows):
@@ -92,9 +86,7 @@ def _seen(network, generator) -> np.ndarray:
                 network(copies, condition), [len(outputs), size, network.num_params]
             )
             chosen = tf.linalg.matvec(tf.gather(params, outputs, axis=1, batch_dims=1), mix)
-        gradient = tape.gradient(chosen, copies, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # A NaN is no zero: it counts as seen.
-        seen.append(tf.reshape(gradient, [len(outputs), size]).numpy() != 0)
+        seen.append(has_gradient(tape, chosen, copies).reshape([len(outputs), size]))
     return np.concatenate(seen)
 
 
@@ -104,7 +96,7 @@ def _moved_by_the_future(network, generator, rank):
     Returns: None if there is none; the second is None if it takes several.
     """
     size = network.event_size
-    (x, condition), (other, _) = _draw(network, generator, 1), _draw(network, generator, 1)
+    (x, condition), (other, _) = (random_arguments(network, generator, 1) for _ in range(2))
     x, other = (np.reshape(v.numpy(), [1, size]) for v in (x, other))
 
     def moved(outputs, changes):

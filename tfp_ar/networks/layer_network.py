@@ -26,7 +26,8 @@ class LayerNetwork(AutoregressiveNetwork):
                 "network: expected an AutoregressiveNetwork or another Keras layer, got "
                 f"{type(layer).__name__}."
             )
-        event_shape = _known_event_shape(layer) if event_shape is None else event_shape
+        if event_shape is None:
+            event_shape = known_input_shape("event_shape", layer)
         event_shape = checks.positive_ints("event_shape", event_shape)
         try:
             params = layer(ops.zeros((1, *event_shape), layer.variable_dtype))
@@ -47,14 +48,23 @@ class LayerNetwork(AutoregressiveNetwork):
         return self.layer(x, training=training)
 
 
-def _known_event_shape(layer):
+def known_input_shape(name, layer) -> tuple[int, ...]:
+    """The shape of one x that a Keras layer was built for, without the batch.
+
+    Args:
+      name: of the argument that would give it, for the message.
+      layer: the layer.
+
+    Raises:
+      ValueError: if the layer does not know it.
+    """
     shape = getattr(layer, "input_shape", None) if isinstance(layer, keras.Model) else None
     if shape is None and layer.built:
         shape = (layer.get_build_config() or {}).get("input_shape")
     if shape is None or any(size is None for size in shape[1:]):
         raise ValueError(
-            f"event_shape: expected the shape of one x, as layer {layer.name!r} does not know it, "
-            "got None."
+            f"{name}: expected the shape of one x, as layer {layer.name!r} does not know it, got "
+            "None."
         )
     return tuple(shape[1:])
 

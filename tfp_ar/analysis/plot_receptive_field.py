@@ -1,0 +1,87 @@
+"""A picture of what an output depends on."""
+
+import numpy as np
+
+from tfp_ar.analysis.probing import as_position
+
+# Label and colour of each kind of pixel; they differ in lightness too.
+KINDS = {
+    "seen": "#3a74b4",
+    "the position": "#1b1b1b",
+    "past, not seen": "#f5a33c",
+    "future": "#ececec",
+}
+SEEN, POSITION, BLIND, FUTURE = range(len(KINDS))
+_MOST_WITH_LINES = 64  # of more pixels a side, lines between them would hide much
+
+
+def plot_receptive_field(field, position, axis=None):
+    """Draws a receptive field: what is seen, the position, and past and future that are not seen.
+
+    Past is what comes before the position in raster order. The pixels have labels:
+    `axis.legend()`, or `figure.legend(*axis.get_legend_handles_labels())`, explains the colours.
+
+    Args:
+      field: what `receptive_field` returns, [L], [H, W] or [H, W, C]; a pixel of which any channel
+        is seen is drawn as seen. A sequence is drawn as a row.
+      position: the position that it was asked for, as an index or several; the channel is ignored.
+      axis: a Matplotlib `Axes`. Default None: that of a new figure.
+
+    Returns: the `Axes`.
+
+    Raises:
+      ImportError: if Matplotlib is not installed.
+      TypeError, ValueError: if `field` has another number of dimensions, or `position` is no pixel
+        of it.
+
+    >>> field = receptive_field(MaskedConv2D(1, 3, "A"), (2, 2), input_shape=[4, 5, 1])
+    >>> axis = plot_receptive_field(field, (2, 2))
+    >>> axis.get_legend_handles_labels()[1]
+    ['seen', 'the position', 'past, not seen', 'future']
+    """
+    try:
+        import matplotlib.colors
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "plot_receptive_field needs Matplotlib, which tfp_ar does not install: pip install "
+            "matplotlib"
+        ) from error
+    kinds = _kinds(field, position)
+    if axis is None:
+        axis = plt.subplots(layout="constrained")[1]
+    for label, color in KINDS.items():  # nothing but entries of a legend
+        axis.scatter([], [], s=90, marker="s", color=color, label=label)
+    height, width = kinds.shape
+    axis.imshow(
+        kinds,
+        cmap=matplotlib.colors.ListedColormap(list(KINDS.values())),
+        vmin=-0.5,
+        vmax=len(KINDS) - 0.5,
+        interpolation="nearest",
+    )
+    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    if max(height, width) <= _MOST_WITH_LINES:
+        axis.vlines(np.arange(width + 1) - 0.5, -0.5, height - 0.5, color="white", linewidth=1)
+        axis.hlines(np.arange(height + 1) - 0.5, -0.5, width - 0.5, color="white", linewidth=1)
+    return axis
+
+
+def _kinds(field, position) -> np.ndarray:
+    """The kind of each pixel, int [H, W]."""
+    field = np.asarray(field, bool)
+    if field.ndim not in (1, 2, 3):
+        raise ValueError(f"field: expected [L], [H, W] or [H, W, C], got shape {[*field.shape]}.")
+    position = as_position(position, field.shape)[:2]
+    shape = [*field.shape]
+    if field.ndim == 3:
+        field = field.any(axis=-1)
+    if len(position) < field.ndim:
+        raise ValueError(
+            f"position: expected the index of a pixel of {shape}, got {list(position)}."
+        )
+    rank = np.arange(field.size).reshape(field.shape)  # in raster order
+    kinds = np.where(field, SEEN, np.where(rank < rank[position], BLIND, FUTURE))
+    kinds[position] = POSITION
+    return np.atleast_2d(kinds)

@@ -1,0 +1,128 @@
+"""Which inputs an output depends on."""
+
+import inspect
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfp_ar.analysis.probing import as_position, has_gradient, normal, random_arguments
+from tfp_ar.analysis.random_weights import random_weights
+from tfp_ar.internal import checks
+from tfp_ar.networks import AutoregressiveNetwork
+from tfp_ar.networks.layer_network import as_network, known_input_shape
+
+
+def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.ndarray:
+    """The inputs that the output at a position depends on.
+
+    For several draws of random weights (all of them, those that start at zero included), random x
+    and random conditioning, it asks for the gradient of the output at `position` by x. What any
+    draw shows counts, for with ReLUs a single draw sees only part; a gradient that is NaN counts,
+    too. What has no gradient (rounding, signs, `stop_gradient`) is not seen:
+    `assert_autoregressive` finds that in the future. The weights are put back exactly, on failure
+    too.
+
+    Args:
+      obj: an AutoregressiveNetwork, whose output are the parameters of the variables; or any Keras
+        layer or model. A layer whose call has several required arguments, such as
+        `BlindSpotFreeConv2D`, gets the same x for each; optional ones are left out. The field of a
+        layer that returns several tensors is the union of theirs.
+      position: an index, or several, into the first dimensions of the output without the batch; of
+        a network, into `event_shape`. It may be a prefix, such as (row, column) where there are
+        channels, and is then the union over what follows.
+      input_shape: the shape of one x, without the batch. Default None: the network's event shape,
+        or what the layer was built for, if that is known.
+      num_draws: number of draws. Default 8.
+      seed: seed of the draws. Default 0.
+
+    Returns: the field, a bool NumPy array of the shape of one x.
+
+    Raises:
+      TypeError: if `obj` is no Keras layer, or another argument of the wrong kind.
+      ValueError: if `position` is too long or outside the output, the input's shape is unknown or
+        not one that `obj` takes, or `num_draws` is not positive.
+
+    Cost: num_draws gradients at batch size 1.
+
+    >>> network = PixelCNN(event_shape=[4, 7, 1], filters=8, num_layers=4)
+    >>> field = receptive_field(network, position=(3, 2))
+    >>> print(field[:, :, 0].astype(int))  # blind to what is above on the right
+    [[1 1 1 1 1 1 0]
+     [1 1 1 1 1 0 0]
+     [1 1 1 1 0 0 0]
+     [1 1 0 0 0 0 0]]
+    """
+    checks.positive_int("num_draws", num_draws)
+    if not isinstance(obj, keras.Layer):
+        raise TypeError(
+            f"obj: expected an AutoregressiveNetwork or another Keras layer, got {obj!r}."
+        )
+    probe = (_Network if isinstance(obj, AutoregressiveNetwork) else _Layer)(obj, input_shape)
+    for shape in probe.output_shapes:
+        position = as_position(position, shape)
+    field = np.zeros(probe.input_shape, bool)
+    for draw in range(num_draws):
+        with random_weights(obj, (seed, draw)):
+            generator = np.random.default_rng((seed, draw, 1))
+            x, arguments = probe.arguments(generator)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                chosen = [output[(0, *position)] for output in probe.outputs(x, arguments)]
+                # A sum of random weights, lest two outputs cancel.
+                sums = [tf.reduce_sum(y * normal(generator, y.shape, y.dtype)) for y in chosen]
+            field |= has_gradient(tape, sums, x)[0]
+    return field
+
+
+class _Network:
+    """How to call a network: its output is indexed by variable."""
+
+    def __init__(self, network, input_shape):
+        self.network = as_network(network)
+        self.input_shape = network.event_shape
+        if input_shape is not None and tuple(input_shape) != self.input_shape:
+            raise ValueError(
+                f"input_shape: expected None or the network's {list(self.input_shape)}, got "
+                f"{input_shape!r}."
+            )
+        self.output_shapes = [self.input_shape]
+
+    def arguments(self, generator):
+        return random_arguments(self.network, generator, 1)
+
+    def outputs(self, x, condition):
+        return [self.network(x, condition)]
+
+
+class _Layer:
+    """How to call any other layer, built by a call if it is not yet."""
+
+    def __init__(self, layer, input_shape):
+        self.layer = layer
+        if input_shape is None:
+            input_shape = known_input_shape("input_shape", layer)
+        self.input_shape = checks.positive_ints("input_shape", input_shape)
+        required = [
+            p
+            for p in inspect.signature(layer.call).parameters.values()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        self.num_inputs = max(len(required), 1)
+        try:
+            outputs = self.outputs(ops.zeros((1, *self.input_shape), layer.variable_dtype))
+        except Exception as error:
+            raise ValueError(
+                f"input_shape: expected one that layer {layer.name!r} takes, got "
+                f"{list(self.input_shape)}: {error}"
+            ) from error
+        self.output_shapes = [output.shape[1:] for output in outputs]
+
+    def arguments(self, generator):
+        return normal(generator, (1, *self.input_shape), self.layer.variable_dtype), None
+
+    def outputs(self, x, arguments=None):
+        outputs = tf.nest.flatten(self.layer(*[x] * self.num_inputs))
+        # Some layers have None for what nothing reads; integers have no gradient.
+        return [y for y in outputs if y is not None and y.dtype.is_floating]
