@@ -1,5 +1,7 @@
 """Small conditioned flows, and their inputs, for tests of what stands around flows."""
 
+import functools
+
 from tests import helpers
 from tests.compliance.registry import LazyReversed
 from tfp_ar import ARFlowBijector
@@ -7,13 +9,23 @@ from tfp_ar import ARFlowBijector
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
-def flow(seed=1, conditional_shape=(2,), **kwargs):
-    """A flow of random weights, named by its seed."""
+@functools.cache
+def _network(seed, conditional_shape):
     network = LazyReversed([4], conditional_shape=conditional_shape, dtype="float64")
+    network.build((None, 4))
+    return network
+
+
+def flow(seed=1, conditional_shape=(2,), **kwargs):
+    """A flow of random weights, named by its seed; those of one seed share their network.
+
+    All tests share it, since its passes take longer to trace than anything else does. Each call
+    puts its weights back.
+    """
+    network = helpers.randomize(_network(seed, conditional_shape), 0.4, seed)
+    network.trainable = True
     settings = {"jit_compile": False, "name": f"flow_{seed}", **kwargs}
-    bijector = ARFlowBijector(network, **settings)
-    helpers.randomize(network, 0.4, seed)
-    return bijector
+    return ARFlowBijector(network, **settings)
 
 
 def value(seed=0, batch=(3,)):

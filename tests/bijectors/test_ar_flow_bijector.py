@@ -78,7 +78,7 @@ def test_a_new_network_is_the_identity():
         np.testing.assert_array_equal(ldj, np.zeros([3]))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_reference_sampling_equals_cached_sampling(jit_compile):
     network, u = wavenet(), helpers.normal([3, 4], "float64")
     results = []

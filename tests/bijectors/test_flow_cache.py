@@ -4,6 +4,7 @@ Each test asks a question twice of the same tensor. The answer of a copy of the 
 cache knows, is the right one.
 """
 
+import functools
 import gc
 import weakref
 
@@ -23,11 +24,25 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
-def reversed_network(seed=31, **kwargs):
-    """A small network of random weights that is quick to trace."""
-    network = LazyReversed([4], dtype="float64", **kwargs)
+def new_network(conditional_shape=None):
+    """A small network."""
+    network = LazyReversed([4], conditional_shape=conditional_shape, dtype="float64")
     network.build((None, 4))
-    return helpers.randomize(network, 0.4, seed=seed)
+    return network
+
+
+@functools.cache
+def shared_network(seed, conditional_shape):
+    """One for all tests: its passes take longer to trace than the tests do."""
+    return new_network(conditional_shape)
+
+
+def reversed_network(seed=31, conditional_shape=None):
+    """The shared network of a seed, with its random weights put back."""
+    conditional_shape = None if conditional_shape is None else tuple(conditional_shape)
+    network = helpers.randomize(shared_network(seed, conditional_shape), 0.4, seed=seed)
+    network.trainable = True
+    return network
 
 
 def single(**kwargs):
@@ -166,11 +181,15 @@ UPDATES = {
 }
 
 
-@pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES.keys())
-@pytest.mark.parametrize("name", ["single", "tfb_chain"])
+@pytest.mark.parametrize(
+    "name, update",
+    [("single", update) for update in UPDATES]
+    + [("tfb_chain", "graph")]
+    + [pytest.param("tfb_chain", k, marks=pytest.mark.slow) for k in UPDATES if k != "graph"],
+)
 def test_whatever_updates_the_weights(name, update):
     bijector, v = FLOWS[name](), value()
-    step = update(bijector)
+    step = UPDATES[update](bijector)
     for _ in range(3):  # buffers are reused: an old address may come back
         before = {key: ask(bijector, v) for key, ask in QUESTIONS.items()}
         step()
@@ -576,8 +595,15 @@ def test_an_array_that_is_changed_in_place(ask, how):
 
 
 @each_question
-@pytest.mark.parametrize("how", ["argument", "bound"])
-@pytest.mark.parametrize("keras_variable", [False, True])
+@pytest.mark.parametrize(
+    "how, keras_variable",
+    [
+        ("argument", True),
+        ("bound", False),
+        pytest.param("argument", False, marks=pytest.mark.slow),
+        pytest.param("bound", True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_variable_as_conditioning(ask, how, keras_variable):
     bijector, v = single(conditional_shape=[2]), value()
     make = keras.Variable if keras_variable else tf.Variable
@@ -656,15 +682,16 @@ def test_the_cache_is_empty_when_nobody_holds_its_tensors():
     assert not bijector._cache.storage
 
 
-def test_flows_and_networks_die():
-    for make in FLOWS.values():
-        bijector = make()
-        networks = [weakref.ref(f.network) for f in tfp_ar.bijectors.chain.flows(bijector)]
-        distribution(bijector).log_prob(value())
-        bijector.forward(value())
-        del bijector
-        gc.collect()
-        assert [network() for network in networks] == [None] * len(networks)
+@each_flow
+def test_flows_and_networks_die(make, monkeypatch):
+    monkeypatch.setitem(globals(), "shared_network", lambda seed, shape: new_network(shape))
+    bijector = make()
+    networks = [weakref.ref(f.network) for f in tfp_ar.bijectors.chain.flows(bijector)]
+    distribution(bijector).log_prob(value())
+    bijector.forward(value())
+    del bijector
+    gc.collect()
+    assert [network() for network in networks] == [None] * len(networks)
 
 
 def test_clear():

@@ -52,19 +52,19 @@ def test_variational_inference_fits_a_correlated_normal():
     lower = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0.6, 0.8, 0], [0.5, 0, 0, 0.5]])
     target = tfd.MultivariateNormalTriL([1.0, -1.0, 0.0, 2.0], lower.astype("float32"))
 
+    optimizer = keras.optimizers.Adam(0.03)
+    optimizer.build(flow.trainable_variables)
+
     @tf.function(autograph=False)
-    def gradients(seed):
+    def step(seed):
         with tf.GradientTape() as tape:
             x, log_prob = flow.experimental_sample_and_log_prob(256, seed=seed)
             loss = tf.reduce_mean(log_prob - target.log_prob(x))
-        return loss, tape.gradient(loss, flow.trainable_variables)
+        variables = flow.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
 
-    optimizer = keras.optimizers.Adam(0.03)
-    losses = []
-    for step in range(300):
-        loss, slopes = gradients(tf.constant([step, 5]))
-        optimizer.apply(slopes, flow.trainable_variables)
-        losses.append(float(loss))
+    losses = [float(step(tf.constant([k, 5]))) for k in range(300)]
     assert losses[0] > 1.0
     # A KL divergence, of 256 x 20 samples: never below 0 but by the error of the mean, about 0.02.
     assert -0.1 < np.mean(losses[-20:]) < 0.25
