@@ -98,7 +98,23 @@ QUESTIONS = {
 }
 
 each_question = pytest.mark.parametrize("ask", QUESTIONS, ids=lambda ask: ask.__name__)
-each_bijector = pytest.mark.parametrize("name", BIJECTORS)
+
+
+def each_way(name, quick):
+    """Parametrizes over a setting and the bijectors; chains are slow if it is not among `quick`."""
+    settings = {"mode": ("eager", "graph"), "jit_compile": (False, True)}[name]
+    return pytest.mark.parametrize(
+        [name, "name"],
+        [
+            pytest.param(
+                setting,
+                bijector,
+                marks=[pytest.mark.slow] * ("chain" in bijector and setting not in quick),
+            )
+            for setting in settings
+            for bijector in BIJECTORS
+        ],
+    )
 
 
 def expected(name, ask, mode="graph"):
@@ -138,9 +154,9 @@ def value(batch=3, seed=0):
 # What is executed -------------------------------------------------------------------------------
 
 
-@each_bijector
+# What a chain has in a graph is counted below, by tracing it.
+@each_way("mode", quick=["eager"])
 @each_question
-@pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_executed_passes(name, ask, mode):
     flow = flow_of(name, counting.TickingNetwork, jit_compile=False)
     networks = [f.network for f in flows(flow.bijector)]
@@ -164,9 +180,8 @@ def test_executed_passes(name, ask, mode):
 # What is compiled -------------------------------------------------------------------------------
 
 
-@each_bijector
+@each_way("jit_compile", quick=[False])
 @each_question
-@pytest.mark.parametrize("jit_compile", [False, True])
 def test_passes_in_a_graph(name, ask, jit_compile, monkeypatch):
     # Tracing is enough: a pass that is in the graph is run once.
     with counting.counted(monkeypatch) as work:
