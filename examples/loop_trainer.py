@@ -10,6 +10,7 @@ import tensorflow as tf
 import tfp_ar
 from examples import training
 from examples.training import BATCH_SIZE, EVAL_EVERY, PATIENCE, SEED, STEPS, Curve
+from tfp_ar.bijectors import routing
 
 PROGRESS_EVERY = 20  # steps; reading the loss waits for the device
 
@@ -53,7 +54,7 @@ def train(model, data, validate, folder) -> Curve:
     step: a run that is killed and resumed is the run that it would have been.
 
     Args:
-      model: the distribution, a `tfp_ar.Dequantized`.
+      model: the distribution, such as a `tfp_ar.Dequantized`.
       data: the split to train on.
       validate: function without arguments: bits a dimension on the validation split.
       folder: path for checkpoints.
@@ -64,7 +65,7 @@ def train(model, data, validate, folder) -> Curve:
     @tf.function(jit_compile=True)
     def train_step(x, condition, seed):
         with tf.GradientTape() as tape:
-            log_prob = model.log_prob(x, seed=seed, conditional_input=condition, training=True)
+            log_prob = routing.log_prob(model, x, condition, seed, training=True)
             loss = tf.reduce_mean(tfp_ar.bits_per_dim(log_prob, model.event_shape))
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss

@@ -32,41 +32,76 @@ def plot_samples(path, data, test, samples):
         spread = np.linspace(0, len(test) - 1, count).astype(int)  # of different files
         plot_waves(path, test[spread], samples[:count], data.sample_rate)
         return
-    columns = data.num_classes or min(GRID, int(np.sqrt(count)))
-    rows = min(GRID, count // columns)
-    shown = rows * columns
-    plot_digits(path, test[:shown], samples[:shown], columns, DIGIT_SIDE, data.high)
+    images = [-1, DIGIT_SIDE, DIGIT_SIDE, 1]
+    plot_images(path, data, test.reshape(images), samples.reshape(images))
 
 
-def plot_digits(path, data, samples, columns, side, highest):
-    """Real images beside drawn ones, in two grids.
+def by_class(split) -> np.ndarray:
+    """Examples of class 0, 1, ... in turn, as many rounds as there are; without labels, all."""
+    if split.labels is None:
+        return split.x
+    classes = split.labels.argmax(axis=1)
+    members = [np.flatnonzero(classes == c) for c in range(split.labels.shape[1])]
+    rounds = min(map(len, members))
+    return split.x[np.stack([m[:rounds] for m in members], axis=1).ravel()]
+
+
+def plot_images(path, data, test, samples):
+    """Real images beside drawn ones, in two grids; with classes, a column a class.
 
     Args:
       path: of the PNG to write.
-      data: integers [n, side * side], n a multiple of `columns`.
-      samples: likewise, drawn from the model.
-      columns: images a row.
-      side: height and width of an image.
-      highest: the level that is drawn black.
+      data: the Dataset.
+      test: integers [n, H, W, C], C being 1 or 3; with classes, those of class 0, 1, ... in turn.
+      samples: integers [m, H, W, C] drawn from the model, likewise.
     """
+    count = min(len(test), len(samples))
+    columns = min(data.num_classes or min(GRID, int(np.sqrt(count))), count)
+    rows = min(GRID, count // columns)
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.8), layout="constrained")
-    for axis, images, title in zip(axes, (data, samples), ("Test data", "Samples"), strict=True):
-        axis.imshow(
-            _grid(images, columns, side, LINE * highest), cmap="gray_r", vmin=0, vmax=highest
-        )
+    for axis, images, title in zip(axes, (test, samples), ("Test data", "Samples"), strict=True):
+        _show(axis, images[: rows * columns], columns, data.high)
         axis.set_title(title)
-        axis.set_axis_off()
     _save(figure, path)
 
 
-def _grid(images, columns, side, line):
-    """Images [n, side * side] as one picture, with lines of level `line` around each."""
-    rows = len(images) // columns
-    right_and_below = [(0, 0), (0, 0), (0, 1), (0, 1)]
-    images = images.reshape([rows, columns, side, side])
+def plot_completions(path, data, originals, completions, num_rows):
+    """Each original, what of it was given, and completions, in a row.
+
+    Args:
+      path: of the PNG to write.
+      data: the Dataset.
+      originals: integers [n, H, W, C].
+      completions: integers [n, m, H, W, C].
+      num_rows: number of rows given.
+    """
+    number, times, height, width, _ = completions.shape
+    given = originals.copy()
+    given[:, num_rows:] = LINE * data.high  # not the level of any background
+    rows = np.concatenate([originals[:, np.newaxis], given[:, np.newaxis], completions], axis=1)
+    size = 0.75 * (times + 2), 0.75 * number * height / width + 0.4
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    _show(axis, rows.reshape([-1, *originals.shape[1:]]), times + 2, data.high)
+    axis.set_title("Test image, the rows given, completions", fontsize=10)
+    _save(figure, path)
+
+
+def _show(axis, images, columns, highest):
+    """Images [n, H, W, C], `columns` a row; n has to be a multiple of that."""
+    axis.imshow(_grid(images, columns, LINE * highest), cmap="gray_r", vmin=0, vmax=highest)
+    axis.set_axis_off()
+
+
+def _grid(images, columns, line):
+    """Images [n, H, W, C] as one picture, with lines of level `line` around each."""
+    rows, (_, height, width, channels) = len(images) // columns, images.shape
+    right_and_below = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
+    images = images.reshape([rows, columns, height, width, channels])
     images = np.pad(images, right_and_below, constant_values=line)
-    picture = images.transpose([0, 2, 1, 3]).reshape([rows * (side + 1), columns * (side + 1)])
-    return np.pad(picture, [(1, 0), (1, 0)], constant_values=line)
+    picture = images.transpose([0, 2, 1, 3, 4])
+    picture = picture.reshape([rows * (height + 1), columns * (width + 1), channels])
+    picture = np.pad(picture, [(1, 0), (1, 0), (0, 0)], constant_values=line)
+    return picture[..., 0] if channels == 1 else picture / images.max()
 
 
 def plot_waves(path, data, samples, sample_rate):
@@ -95,13 +130,13 @@ def plot_loss(path, curve, baselines):
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     axis.plot(curve["step"], curve["train"], label="training", color="tab:gray")
     axis.plot(curve["step"], curve["validation"], label="validation, averaged weights")
-    for (name, bits), color in zip(baselines.items(), ("tab:red", "tab:orange"), strict=True):
+    for (name, bits), color in zip(baselines.items(), ("tab:red", "tab:orange"), strict=False):
         axis.axhline(bits, label=f"{name}, validation", color=color, linestyle="--")
     # The start of training, far above all that matters, is left out.
-    levels = [min(curve["validation"]), *baselines.values()]
-    margin = 0.3 * (max(levels) - min(levels))
+    levels = [min(curve["validation"]), *(baselines.values() or [curve["validation"][0]])]
+    margin = 0.3 * (max(levels) - min(levels)) + 1e-3
     axis.set_ylim(min(levels) - margin, max(levels) + margin)
-    axis.set(xlabel="step", ylabel="bits/dim (uniform bound)")
+    axis.set(xlabel="step", ylabel="bits/dim")
     axis.legend()
     _save(figure, path)
 

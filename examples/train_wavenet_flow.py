@@ -182,16 +182,6 @@ def draw_samples(model, data: Dataset, number: int) -> Split:
     return Split(x.numpy(), np.arange(number), labels)
 
 
-def by_class(split: Split) -> np.ndarray:
-    """Examples of class 0, 1, ... in turn, as many rounds as there are; without labels, all."""
-    if split.labels is None:
-        return split.x
-    classes = split.labels.argmax(axis=1)
-    members = [np.flatnonzero(classes == c) for c in range(split.labels.shape[1])]
-    rounds = min(map(len, members))
-    return split.x[np.stack([m[:rounds] for m in members], axis=1).ravel()]
-
-
 def run() -> dict:
     """Everything in turn; returns what is in figures.json."""
     clock = Clock()
@@ -257,7 +247,7 @@ def run() -> dict:
 
     from examples import plots  # here, so that training does without matplotlib
 
-    plots.plot_samples(output / "samples.png", data, by_class(test), samples.x)
+    plots.plot_samples(output / "samples.png", data, plots.by_class(test), samples.x)
     levels = {
         HISTOGRAM: tfp_ar.bits_per_dim(histogram.log_prob(validation.x), [data.dims]).mean(),
         GAUSSIAN: validate(gaussian_log_prob),

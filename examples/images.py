@@ -1,0 +1,111 @@
+"""Images of integers, split in three: scikit-learn's digits, or an .npz file such as MNIST's."""
+
+import dataclasses
+import zipfile
+
+import numpy as np
+
+from examples.data import DIGIT_SIDE, Dataset, Split, load_digits
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+HIGHEST = 255
+# Of the training images of a file, in its order, the last ones are for validation.
+VALIDATION_FRACTION = 1 / 12  # 5000 of MNIST's 60000
+
+
+def load_digit_images(seed: int) -> Dataset:
+    """`load_digits` as images [n, 8, 8, 1]."""
+    data = load_digits(seed)
+    shape = [-1, DIGIT_SIDE, DIGIT_SIDE, 1]
+    return _changed(data, lambda x: x.reshape(shape))
+
+
+def load_npz(path: str, max_train: int | None = None) -> Dataset:
+    """Images of 256 levels and their classes, from a file with the keys of `keras.datasets.mnist`.
+
+    Args:
+      path: of the file: x_train and x_test [n, H, W] or [n, H, W, C], uint8; y_train and y_test
+        [n], integers. Nothing in it is unpickled.
+      max_train: the first so many training images only.
+
+    Raises:
+      ValueError: if it cannot be read, a key is missing, or what is in it has another form.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in KEYS if key not in file.files]
+            if missing:
+                raise ValueError(
+                    f"data: expected the keys {', '.join(KEYS)} in {path!r}, got "
+                    f"{', '.join(file.files) or 'none'}."
+                )
+            arrays = {key: file[key] for key in KEYS}
+    except (OSError, zipfile.BadZipFile, AttributeError) as error:  # AttributeError: a lone array
+        raise ValueError(f"data: expected an .npz file, got {path!r}: {error}") from None
+    except ValueError as error:  # NumPy's own, for what is pickled
+        if str(error).startswith("data:"):
+            raise
+        raise ValueError(f"data: expected arrays of numbers in {path!r}: {error}") from None
+    train, test = (_checked(arrays, part) for part in ("train", "test"))
+    classes = 1 + max(int(y.max()) for _, y in (train, test))
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise ValueError(
+            f"data: expected images of one shape, got {train[0].shape[1:]} and {test[0].shape[1:]}."
+        )
+    held_out = max(round(VALIDATION_FRACTION * len(train[0])), 1)
+    parts = {
+        "train": tuple(a[:-held_out][:max_train] for a in train),
+        "validation": tuple(a[-held_out:] for a in train),
+        "test": test,
+    }
+    splits = {
+        name: Split(x.astype(np.float32), np.arange(len(x)), np.eye(classes, dtype=np.float32)[y])
+        for name, (x, y) in parts.items()
+    }
+    return Dataset("images", **splits, low=0, high=HIGHEST, stationary=False)
+
+
+def _checked(arrays, part):
+    """Images [n, H, W, C] and labels [n] of a part, or a ValueError that says what is wrong."""
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if x.ndim not in (3, 4) or len(x) < 2:
+        raise ValueError(
+            f"data: expected x_{part} of shape [n, H, W] or [n, H, W, C], got {list(x.shape)}."
+        )
+    if x.dtype != np.uint8:
+        raise ValueError(f"data: expected x_{part} of dtype uint8, got {x.dtype}.")
+    if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(
+            f"data: expected y_{part} of shape [{len(x)}] and integers, got {list(y.shape)}, "
+            f"{y.dtype}."
+        )
+    if y.min() < 0:
+        raise ValueError(f"data: expected y_{part} of 0 or more, got {y.min()}.")
+    return x.reshape([*x.shape[:3], -1]), y.astype(np.int64)
+
+
+def binarized(data: Dataset) -> Dataset:
+    """The same images of two levels: 1 where a pixel is above half of the range."""
+    half = (data.low + data.high) / 2
+    binary = _changed(data, lambda x: (x > half).astype(np.float32))
+    return dataclasses.replace(binary, low=0, high=1)
+
+
+def pooled(data: Dataset, size: int) -> Dataset:
+    """The same images, smaller: means over `size` x `size` pixels, rounded.
+
+    Raises:
+      ValueError: if a side does not divide by `size`.
+    """
+    height, width, channels = data.train.x.shape[1:]
+    if height % size or width % size:
+        raise ValueError(f"pool: expected a divisor of the sides {height} and {width}, got {size}.")
+    blocks = [-1, height // size, size, width // size, size, channels]
+    return _changed(data, lambda x: np.rint(x.reshape(blocks).mean(axis=(2, 4))))
+
+
+def _changed(data: Dataset, change) -> Dataset:
+    parts = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    return dataclasses.replace(
+        data, **{n: dataclasses.replace(part, x=change(part.x)) for n, part in parts.items()}
+    )

@@ -1,0 +1,256 @@
+"""Trains a PixelCNN on images, and draws samples and completions.
+
+    python -m examples.train_pixelcnn
+    python -m examples.train_pixelcnn --model=pixelcnn --head=logistic_mixture --conditional
+    python -m examples.train_pixelcnn --data=mnist.npz --dilations=1,2,1,4,1,2,1 --filters=64
+
+By default: scikit-learn's handwritten digits, 8x8 pixels of 17 levels; with --data, an .npz file
+with the keys of `keras.datasets.mnist`. The model is a `tfp_ar.AutoregressiveDistribution` of the
+levels or, with --head=flow, an autoregressive flow inside `tfp_ar.Dequantized`, whose figures are
+bounds. The averaged weights that are best on the validation split are tested once.
+
+A run that is killed goes on where it was when started again with the same flags.
+
+Written to --output_dir: figures.json, samples.png (beside test images; given the class, a column a
+class), completions.png (images whose lower half is drawn given the upper one; not for the flow),
+loss.png, and the folder saved_model.
+"""
+
+import functools
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from absl import app, flags, logging
+
+import tfp_ar
+from examples import images, loop_trainer, plots, training
+from examples.data import Dataset, Split
+from examples.evaluation import bound, log_prob_draws
+from examples.report import Clock, environment, mean_and_standard_error
+from examples.training import BATCH_SIZE, POSITIVE, SEED
+from tfp_ar.bijectors import routing
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+# Second numbers of the seeds, far above what training takes: one for each step.
+VALIDATION, TEST, SAMPLES, COMPLETIONS = (number << 28 for number in (1, 2, 3, 4))
+NETWORKS = {"gated": tfp_ar.networks.GatedPixelCNN, "pixelcnn": tfp_ar.networks.PixelCNN}
+FLOW_IMPORTANCE_SAMPLES = (1, 8)
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "pixelcnn_output", "Folder for what is written.")
+_DATA = flags.DEFINE_string("data", None, ".npz file of images. Default: the digits.")
+_MODEL = flags.DEFINE_enum("model", "gated", list(NETWORKS), "With or without a blind spot.")
+_HEAD = flags.DEFINE_enum(
+    "head",
+    "categorical",
+    ["categorical", "logistic_mixture", "bernoulli", "flow"],
+    "The law of a pixel given those before it. bernoulli binarizes the images.",
+)
+_BINARIZE = flags.DEFINE_bool("binarize", False, "Two levels: above half of the range or not.")
+_POOL = flags.DEFINE_integer("pool", 1, "Shrink images by this factor.", **POSITIVE)
+_MAX_TRAIN = flags.DEFINE_integer("max_train", None, "Train on the first so many.", **POSITIVE)
+_MAX_EVAL = flags.DEFINE_integer(
+    "max_eval", 10000, "Most images to validate on, and to test on.", **POSITIVE
+)
+_CONDITIONAL = flags.DEFINE_bool("conditional", False, "Model the images given their class.")
+_FILTERS = flags.DEFINE_integer("filters", 32, "Channels of the layers.", **POSITIVE)
+_LAYERS = flags.DEFINE_integer("num_layers", 7, "Layers.", **POSITIVE)
+_KERNEL = flags.DEFINE_integer("kernel_size", 3, "Side of the kernels, odd.", lower_bound=3)
+_DILATIONS = flags.DEFINE_list("dilations", None, "Dilation of each layer. Default: 1.")
+flags.register_validator(
+    "dilations",
+    lambda dilations: all(d.isdigit() and int(d) for d in dilations or []),
+    message="expected positive integers, separated by commas.",
+)
+_DROPOUT = flags.DEFINE_float("dropout", 0.2, "Dropout in the layers.", 0.0, 0.99)
+_COMPONENTS = flags.DEFINE_integer("components", 5, "Components of the mixture.", **POSITIVE)
+_MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in bfloat16.")
+_SAMPLES = flags.DEFINE_integer("num_samples", 64, "Samples to draw.", **POSITIVE)
+flags.adopt_module_key_flags(training)
+
+
+def load_data() -> Dataset:
+    """The images that the flags ask for; with labels if the model is to be conditioned on them."""
+    try:
+        data = (
+            images.load_digit_images(SEED.value)
+            if _DATA.value is None
+            else images.load_npz(_DATA.value, _MAX_TRAIN.value)
+        )
+        data = images.pooled(data, _POOL.value)
+    except ValueError as error:  # which says what is wrong
+        raise SystemExit(str(error)) from None
+    if _BINARIZE.value or _HEAD.value == "bernoulli":
+        data = images.binarized(data)
+    return data if _CONDITIONAL.value else data.without_labels()
+
+
+def categorical(params):
+    """A law of all levels."""
+    return tfd.Categorical(logits=params)
+
+
+def bernoulli(params):
+    """A law of two levels."""
+    return tfd.Bernoulli(logits=params[..., 0])
+
+
+def make_model(data: Dataset):
+    """The distribution of images [H, W, C]."""
+    levels = data.high + 1
+    mixture = tfp_ar.distributions.LogisticMixtureHead(_COMPONENTS.value, 0, data.high)
+    distribution_fn, num_params = {
+        "categorical": (categorical, levels),
+        "bernoulli": (bernoulli, 1),
+        "logistic_mixture": (mixture, mixture.num_params),
+        "flow": (None, 2),
+    }[_HEAD.value]
+    event_shape = data.train.x.shape[1:]
+    dilations = None if _DILATIONS.value is None else [int(d) for d in _DILATIONS.value]
+    network = NETWORKS[_MODEL.value](
+        event_shape,
+        num_params=num_params,
+        filters=_FILTERS.value,
+        num_layers=_LAYERS.value if dilations is None else len(dilations),
+        kernel_size=_KERNEL.value,
+        dilations=dilations,
+        conditional_shape=[data.num_classes] if data.num_classes else None,
+        dropout=_DROPOUT.value,
+        seed=SEED.value,
+        dtype="mixed_bfloat16" if _MIXED.value else "float32",
+    )
+    if distribution_fn is not None:
+        half = data.high / 2
+        return tfp_ar.AutoregressiveDistribution(
+            network, distribution_fn, input_transform=lambda x: x / half - 1.0
+        )
+    bounded = tfp_ar.bijectors.Bounded(0, levels)
+    y = bounded.inverse(data.train.x + np.float32(0.5)).numpy()
+    units = [tfb.Shift(y.mean()), tfb.Scale(y.std() or np.float32(1.0))]
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), event_shape)
+    flow = tfp_ar.ARFlowBijector(network, log_scale_bound=12.0)
+    stack = tfp_ar.bijectors.Chain([bounded, *units, flow])
+    return tfp_ar.Dequantized(tfd.TransformedDistribution(base, stack))
+
+
+def draw_samples(model, data: Dataset) -> Split:
+    """Samples; of a conditioned model, of class 0, 1, ... in turn."""
+    number, seed = _SAMPLES.value, tf.constant([SEED.value, SAMPLES], tf.int32)
+    if not data.num_classes:
+        return Split(model.sample(number, seed=seed).numpy(), np.arange(number))
+    labels = np.eye(data.num_classes, dtype=np.float32)[np.arange(number) % data.num_classes]
+    x = model.sample(seed=seed, conditional_input=tf.constant(labels))
+    return Split(x.numpy(), np.arange(number), labels)
+
+
+def draw_completions(model, test: Split) -> tuple[np.ndarray, np.ndarray, int]:
+    """Some test images, completions of each [n, m, H, W, C], and the number of rows given."""
+    count, times = min(8, len(test.x)), 6
+    rows = test.x.shape[1] // 2
+    given = np.repeat(test.x[:count], times, axis=0)
+    condition = None if test.labels is None else np.repeat(test.labels[:count], times, axis=0)
+    completed = model.complete(
+        given, rows, seed=tf.constant([SEED.value, COMPLETIONS]), conditional_input=condition
+    )
+    return test.x[:count], completed.numpy().reshape([count, times, *test.x.shape[1:]]), rows
+
+
+def run() -> dict:
+    """Everything in turn; returns what is in figures.json."""
+    clock = Clock()
+    keras.utils.set_random_seed(SEED.value)  # of the initial weights
+    data = load_data()
+    validation, test = (split.thinned(_MAX_EVAL.value) for split in (data.validation, data.test))
+    shape = list(data.train.x.shape[1:])
+    sizes = {"train": len(data.train.x), "validation": len(validation.x), "test": len(test.x)}
+    print(f"{data.name}: {shape}, {data.high + 1} levels; {sizes}", flush=True)
+    settings = {
+        flag.name: flag.value
+        for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
+    }
+    output = pathlib.Path(_OUTPUT_DIR.value)
+    checkpoints = training.CheckpointFolder(output / "checkpoints", settings)
+    model = make_model(data)
+    parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    print(f"{_MODEL.value}, {_HEAD.value}: {parameters} parameters", flush=True)
+    clock.lap("data and model")
+
+    @functools.partial(tf.function, jit_compile=True)
+    def log_prob(x, labels, seed):
+        return routing.log_prob(model, x, labels, seed)
+
+    def draws(split, stream, number):
+        return log_prob_draws(log_prob, split, (SEED.value, stream), number, BATCH_SIZE.value)
+
+    def validate():
+        return tfp_ar.bits_per_dim(draws(validation, VALIDATION, 1), shape).mean()
+
+    curve = loop_trainer.train(model, data.train, validate, checkpoints.path)
+    clock.lap("training")
+
+    numbers = FLOW_IMPORTANCE_SAMPLES if _HEAD.value == "flow" else (1,)
+    log_p = draws(test, TEST, numbers[-1])
+    by_number = {}
+    for k in numbers:
+        nats = bound(log_p, k)
+        by_number[str(k)] = {
+            "bits_per_dim": mean_and_standard_error(tfp_ar.bits_per_dim(nats, shape), test.groups),
+            "nats": mean_and_standard_error(-nats, test.groups),
+        }
+        bits = by_number[str(k)]["bits_per_dim"]
+        how = f" (bound of {k} importance samples)" if _HEAD.value == "flow" else ""
+        print(
+            f"Test{how}: {bits['mean']:.4f} +- {bits['standard_error']:.4f} bits/dim, "
+            f"{-nats.mean():.2f} nats",
+            flush=True,
+        )
+    clock.lap("test")
+
+    samples = draw_samples(model, data)
+    clock.lap("sampling")
+    shown = plots.by_class(test)[: _SAMPLES.value]
+    plots.plot_images(output / "samples.png", data, shown, samples.x)
+    if _HEAD.value != "flow":
+        plots.plot_completions(output / "completions.png", data, *draw_completions(model, test))
+    plots.plot_loss(output / "loss.png", curve.points, {})
+    clock.lap("completions and pictures")
+    tfp_ar.export_saved_model(model, output / "saved_model")
+    clock.lap("export")
+
+    inside = (samples.x >= data.low) & (samples.x <= data.high)
+    figures = {
+        "test": by_number,
+        "parameters": parameters,
+        "samples_in_range": float(inside.mean()),
+        "data": {"name": data.name, "shape": shape, "levels": data.high + 1, **sizes},
+        "seconds": clock.seconds,
+        "environment": environment(),
+        "flags": settings,
+        "loss_curve": curve.points,
+    }
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    checkpoints.remove()
+    print(f"Seconds: {clock}. Figures, pictures and the SavedModel are in {output}/")
+    return figures
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
+    if not flags.FLAGS["verbosity"].present:  # exporting logs every input of every function
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
+    try:  # before any work
+        pathlib.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"output_dir: {error}") from None
+    run()
+
+
+if __name__ == "__main__":
+    app.run(main)
