@@ -215,6 +215,21 @@ class AutoregressiveDistribution(tfd.Distribution):
 
     # Densities -----------------------------------------------------------------------------------
 
+    def _call_log_prob(self, value, name, **kwargs):
+        return super()._call_log_prob(self._as_given(value), name, **kwargs)
+
+    def _call_prob(self, value, name, **kwargs):
+        return super()._call_prob(self._as_given(value), name, **kwargs)
+
+    def _call_unnormalized_log_prob(self, value, name, **kwargs):
+        return super()._call_unnormalized_log_prob(self._as_given(value), name, **kwargs)
+
+    def _as_given(self, value):
+        """Values as a tensor of their own dtype: TFP would make int32 of an array, and 0 of 0.5."""
+        is_list = not isinstance(value, (np.ndarray, np.generic))
+        hint = self.dtype if is_list and self.dtype.is_floating else None
+        return tf.convert_to_tensor(value, dtype_hint=hint, name="value")
+
     def _sample_control_dependencies(self, value, **_):
         return self._support.assertions(value) if self.validate_args else ()
 
@@ -291,7 +306,7 @@ class AutoregressiveDistribution(tfd.Distribution):
 
         Cost: one sequential pass, whatever is given.
         """
-        value = tf.convert_to_tensor(value, dtype_hint=self.dtype, name="value")
+        value = self._as_given(value)
         checks.event_shape("value", value.shape, self.event_shape)
         height, *row = self._network.event_shape
         num_rows = checks.int_between("num_rows", num_rows, 0, height)
