@@ -46,6 +46,8 @@ def test_an_image():
     axis = new_axis()
     assert plot_receptive_field(FIELD, (1, 1), axis) is axis
     assert drawn(axis, (3, 4)) == EXPECTED
+    (left, top), (right, bottom) = axis.transData.transform([(0, 0), (3, 2)])
+    assert left < right and bottom < top  # y goes up in a picture
 
 
 @pytest.mark.parametrize("position", [(1, 1), (1, 1, 0), (1, 1, 1)])
