@@ -31,21 +31,7 @@ def load_npz(path: str, max_train: int | None = None) -> Dataset:
     Raises:
       ValueError: if it cannot be read, a key is missing, or what is in it has another form.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                raise ValueError(
-                    f"data: expected the keys {', '.join(KEYS)} in {path!r}, got "
-                    f"{', '.join(file.files) or 'none'}."
-                )
-            arrays = {key: file[key] for key in KEYS}
-    except (OSError, zipfile.BadZipFile, AttributeError) as error:  # AttributeError: a lone array
-        raise ValueError(f"data: expected an .npz file, got {path!r}: {error}") from None
-    except ValueError as error:  # NumPy's own, for what is pickled
-        if str(error).startswith("data:"):
-            raise
-        raise ValueError(f"data: expected arrays of numbers in {path!r}: {error}") from None
+    arrays = _read(path)
     train, test = (_checked(arrays, part) for part in ("train", "test"))
     classes = 1 + max(int(y.max()) for _, y in (train, test))
     if train[0].shape[1:] != test[0].shape[1:]:
@@ -63,6 +49,23 @@ def load_npz(path: str, max_train: int | None = None) -> Dataset:
         for name, (x, y) in parts.items()
     }
     return Dataset("images", **splits, low=0, high=HIGHEST, stationary=False)
+
+
+def _read(path) -> dict:
+    """The arrays of the file, or a ValueError that says what is wrong with it."""
+    try:
+        file = np.load(path, allow_pickle=False)
+        names = getattr(file, "files", None)
+        if names is None:
+            raise ValueError("it holds a lone array")
+        missing = [key for key in KEYS if key not in names]
+        if not missing:
+            return {key: file[key] for key in KEYS}  # what is pickled raises a ValueError
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"data: expected an .npz file of numbers, got {path!r}: {error}") from None
+    raise ValueError(
+        f"data: expected the keys {', '.join(KEYS)} in {path!r}, got {', '.join(names) or 'none'}."
+    )
 
 
 def _checked(arrays, part):
