@@ -45,6 +45,16 @@ def integer_flow(**kwargs):
     return flow([Bounded(0, 8), ar(**kwargs)])
 
 
+def levels(jit_compile=False, **kwargs):
+    """A distribution of the integers 0..2, in int32 over a network in float32."""
+    return tfp_ar.AutoregressiveDistribution(
+        network(num_params=3, **kwargs),
+        lambda p: tfd.Categorical(logits=p),
+        lambda x: x - 1.0,
+        jit_compile=jit_compile,
+    )
+
+
 MODELS = {
     "no_network": lambda: tfd.Normal(tf.Variable(2.0), tf.Variable(0.5)),
     "flow": lambda: flow([ar(jit_compile=True)]),
@@ -59,6 +69,8 @@ MODELS = {
         integer_flow(conditional_shape=[3]), num_importance_samples=4
     ),
     "bound": lambda: tfp_ar.bind(flow([ar(conditional_shape=[3])]), conditions(3)),
+    "levels": lambda: levels(jit_compile=True),
+    "levels_conditional": lambda: levels(conditional_shape=[3]),
 }
 
 CHILD = """
@@ -90,11 +102,14 @@ def outside(folder):
 def arguments(name, distribution, rows):
     """(value, conditioning or None) of that many rows."""
     kind = {"both": both_conditions, "conditional": conditions, "stack": conditions}
-    condition = (kind | {"integers_4": conditions}).get(name)
+    kind |= {"integers_4": conditions, "levels_conditional": conditions}
+    condition = kind.get(name)
     shape = [rows, *distribution.batch_shape, *distribution.event_shape]
     value = helpers.normal(shape, distribution.dtype).numpy()
     if isinstance(distribution, tfp_ar.Dequantized):
         value = integers(rows).astype(np.float32)
+    if isinstance(distribution, tfp_ar.AutoregressiveDistribution):
+        value = integers(rows).astype(np.int32) % 3
     return value, condition and condition(rows)
 
 
@@ -170,6 +185,9 @@ def test_shapes_of_outputs(served):
     assert got["bound/log_prob/5"].shape == (5, 3)
     assert got["bound/sample/5"].shape == (3, 3, LENGTH)
     assert got["no_network/sample/5"].shape == (3,)
+    assert got["levels_conditional/sample/5"].shape == (3, 5, LENGTH)
+    samples = got["levels/sample/5"]
+    assert samples.dtype == np.int32 and set(np.unique(samples)) <= {0, 1, 2}
     samples = got["integers/sample/5"]
     assert np.all((samples == np.floor(samples)) & (samples >= 0) & (samples < 8))
 
