@@ -63,8 +63,8 @@ def _by_quantile(distribution, u, _):
     return distribution.quantile(u)
 
 
-# Not by whether there is a `quantile`: those of discrete distributions are wrong, that of HalfNormal
-# is infinite at 1 - 2^-24.
+# Not by whether there is a `quantile`: those of discrete distributions are wrong, and that of
+# HalfNormal is infinite at 1 - 2^-24.
 _TABLE = {
     tfd.Categorical: _categorical,
     tfd.Bernoulli: _bernoulli,
