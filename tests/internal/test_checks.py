@@ -102,6 +102,41 @@ def test_fraction_refuses(value, error):
         checks.fraction("p", value)
 
 
+@pytest.mark.parametrize("value, pair", [(3, (3, 3)), ((1, 5), (1, 5)), (np.array([3, 1]), (3, 1))])
+def test_odd_pair_takes_a_number_or_a_pair(value, pair):
+    numbers = checks.odd_pair("size", value)
+    assert numbers == pair and {type(n) for n in numbers} == {int}
+
+
+@pytest.mark.parametrize(
+    "value, error, message",
+    [
+        (2, ValueError, r"^size: expected an odd integer or a pair of them, got 2\.$"),
+        ((3, 4), ValueError, r"^size: expected an odd integer or a pair of them, got \(3, 4\)\.$"),
+        ((3,), ValueError, r"^size: expected an odd integer or a pair of them, got \(3,\)\.$"),
+        ((3, 3, 3), ValueError, r"^size: expected an odd .* of them, got \(3, 3, 3\)\.$"),
+        ((), ValueError, r"^size: expected an odd integer or a pair of them, got \(\)\.$"),
+        (0, ValueError, r"^size: expected a positive integer, got 0\.$"),
+        (-1, ValueError, r"^size: expected a positive integer, got -1\.$"),
+        (3.0, TypeError, r"^size: expected a positive integer, got 3\.0\.$"),
+        (None, TypeError, r"^size: expected a positive integer, got None\.$"),
+        ("3", TypeError, r"^size: expected a positive integer, got '3'\.$"),
+    ],
+)
+def test_odd_pair_refuses(value, error, message):
+    with pytest.raises(error, match=message):
+        checks.odd_pair("size", value)
+
+
+def test_multiple():
+    checks.multiple("filters", 6, 3, "groups")
+    checks.multiple("filters", 6, 1, "groups")
+    for value in (7, 2, None):
+        message = rf"^filters: expected a multiple of groups=3, got {value}\.$"
+        with pytest.raises(ValueError, match=message):
+            checks.multiple("filters", value, 3, "groups")
+
+
 def test_one_of():
     assert checks.one_of("kind", None, (None, "a")) is None
     assert checks.one_of("kind", "a", (None, "a")) == "a"

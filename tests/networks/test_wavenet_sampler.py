@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import normal, random_conditioning
+from tests.helpers import random_conditioning
 from tests.networks.examples import WAVENETS, lively, wavenet
-from tfp_ar.networks import AutoregressiveNetwork, WaveNet, gated_stack, wavenet_sampler
+from tests.networks.generation import MODES, Emit, generator, reference, run
+from tfp_ar.networks import WaveNet, gated_stack, wavenet_sampler
 
 # Of the numbers that the two passes compute in another order; parameters are of order 1.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -18,59 +19,6 @@ REPRESENTATIVE = [
     "both",
     "everything",
 ]
-MODES = {"eager": None, "graph": False, "jit": True}  # jit_compile
-
-
-class Emit:
-    """x_i = tanh(params . mix) + noise[i]; bounded, and uses every parameter and the index."""
-
-    def __init__(self, network, batch, seed=5):
-        self.mix = normal([network.num_params], network.variable_dtype, (seed, 0))
-        self.noise = normal([network.event_size, batch], network.variable_dtype, (seed, 1))
-        self.calls = []
-
-    def __call__(self, params, i):
-        if tf.executing_eagerly():
-            self.calls.append((i, params))
-        return tf.tanh(tf.linalg.matvec(params, self.mix)) + self.noise[i]
-
-    def of_all(self, params):
-        """The same for the parameters of the parallel pass: x [B, *event_shape]."""
-        x = tf.tanh(tf.linalg.matvec(params, self.mix))
-        return x + tf.reshape(tf.transpose(self.noise), x.shape)
-
-
-def reference(network, emit, batch, condition=None):
-    return AutoregressiveNetwork.generate(network, emit, batch, condition)
-
-
-def generator(network, batch, condition, mode, dynamic=False):
-    """A function (emit's noise [event_size, B], conditioning) -> `network.generate`, in a mode.
-
-    Args:
-      batch: B; with `dynamic`, the function takes any.
-      condition: an example of the conditioning, or None.
-    """
-    emit = Emit(network, batch)
-
-    def generate(noise, *parts):
-        emit.noise = noise
-        size = tf.shape(noise)[1] if dynamic else batch
-        c = None if condition is None else tf.nest.pack_sequence_as(condition, parts)
-        return network.generate(emit, size, c)
-
-    if mode != "eager":
-        rows = None if dynamic else batch
-        parts = [] if condition is None else tf.nest.flatten(condition)
-        signature = [tf.TensorSpec([network.event_size, rows], network.variable_dtype)]
-        signature += [tf.TensorSpec([rows, *part.shape[1:]], part.dtype) for part in parts]
-        generate = tf.function(generate, input_signature=signature, jit_compile=MODES[mode])
-    return lambda noise, c: generate(noise, *([] if c is None else tf.nest.flatten(c)))
-
-
-def run(network, emit, batch, condition, mode="eager"):
-    """x by `network.generate` in a mode, its batch size static."""
-    return generator(network, batch, condition, mode)(emit.noise, condition)
 
 
 # Equality with the reference ----------------------------------------------------------------------
@@ -184,6 +132,22 @@ def test_generate_is_without_dropout():
     x = network.generate(emit, 2)
     np.testing.assert_allclose(x, emit.of_all(network(x, training=False)), rtol=1e-12)
     np.testing.assert_array_equal(x, network.generate(emit, 2))
+
+
+def levels(x):
+    """What a network sees of a value; not zero at zero."""
+    return 0.5 * tf.sin(2.0 * x) - 0.25
+
+
+@pytest.mark.parametrize("kind", ["plain", "everything"])
+def test_the_network_sees_transformed_values(kind):
+    network = lively(wavenet(kind, dtype="float64"))
+    emit, c = Emit(network, 2), random_conditioning(network, 2)
+    x = network.generate(emit, 2, c, input_transform=levels)
+    assert np.any(np.abs(x - network.generate(emit, 2, c)) > 1e-3)
+    np.testing.assert_allclose(x, emit.of_all(network(levels(x), c)), rtol=1e-12, atol=1e-12)
+    slow = reference(network, emit, 2, c, input_transform=levels)
+    np.testing.assert_allclose(slow, x, rtol=1e-10, atol=1e-10)
 
 
 # Weights ------------------------------------------------------------------------------------------

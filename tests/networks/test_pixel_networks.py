@@ -1,0 +1,290 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import (
+    allowed_inputs,
+    params_jacobian,
+    random_conditioning,
+    random_events,
+    randomize,
+    seen_inputs,
+)
+from tests.layers.reference import seen_at
+from tests.networks.pixel_examples import NETWORKS, PIXELS, lively_pixels, pixel_network
+from tfp_ar.networks import GatedPixelCNN, PixelCNN
+
+each_network = pytest.mark.parametrize("network", NETWORKS)
+# Each needs its own Jacobians: (event_shape, num_layers, kernel_size, dilations).
+FIELDS = [
+    ([4, 5, 1], 1, 3, None),
+    ([4, 5, 1], 2, 3, None),
+    ([4, 5, 1], 5, 3, None),
+    ([4, 6, 1], 2, 5, None),
+    ([4, 6, 1], 3, 3, [1, 2, 1]),
+    ([3, 3, 3], 2, 3, None),
+]
+
+
+def composed(*masks):
+    """What layers see that follow each other, each given as pixels [H * W, H * W]."""
+    return np.linalg.multi_dot([np.eye(len(masks[0]))] + [m.astype(float) for m in masks]) > 0
+
+
+def taps(shape, rows, columns):
+    size = shape[0] * shape[1]
+    return seen_at(shape, rows, columns).reshape(size, size)
+
+
+def classical_field(shape, kernel_size, dilations):
+    """Pixels seen from each through masked convolutions: a sawtooth, bool [H * W, H * W]."""
+    side, field = kernel_size // 2, None
+    for d in dilations:
+        offsets = [i * d for i in range(-side, side + 1)]
+        before = [o for o in offsets if o < 0]
+        mask = taps(shape, before, offsets) | taps(shape, [0], before)
+        own = np.eye(len(mask), dtype=bool)
+        field = mask if field is None else composed(mask | own, field)
+    return field
+
+
+def gated_field(shape, kernel_size, dilations):
+    """Pixels seen from each through the two stacks."""
+    side, v, h = kernel_size // 2, None, None
+    for d in dilations:
+        offsets = [i * d for i in range(-side, side + 1)]
+        before = [o for o in offsets if o < 0]
+        if v is None:
+            v = taps(shape, before, offsets)
+            h = v | taps(shape, [0], before)
+        else:
+            v = composed(taps(shape, [*before, 0], offsets), v)
+            h = h | composed(taps(shape, [0], [*before, 0]), h) | v
+    return h
+
+
+def with_channels(pixels, channels):
+    """Variables seen from each: all channels of those pixels, and those before in its own."""
+    seen = np.kron(pixels, np.ones([channels, channels])) > 0
+    own = np.tril(np.ones([channels, channels]), k=-1)
+    return seen | (np.kron(np.eye(len(pixels)), own) > 0)
+
+
+def network_of(network, event_shape, num_layers, kernel_size, dilations):
+    return NETWORKS[network](
+        event_shape,
+        num_params=1,
+        filters=6,
+        num_layers=num_layers,
+        kernel_size=kernel_size,
+        dilations=dilations,
+    )
+
+
+@each_network
+@pytest.mark.parametrize("event_shape, num_layers, kernel_size, dilations", FIELDS)
+def test_sees_exactly_its_field_whatever_the_weights(
+    network, event_shape, num_layers, kernel_size, dilations
+):
+    field = {"classical": classical_field, "gated": gated_field}[network]
+    expected = field(event_shape[:2], kernel_size, dilations or [1] * num_layers)
+    expected = with_channels(expected, event_shape[2])
+    made = network_of(network, event_shape, num_layers, kernel_size, dilations)
+    seen = seen_inputs(made)
+    assert not (seen & ~allowed_inputs(made)).any()
+    np.testing.assert_array_equal(seen, expected)
+    if network == "classical":
+        assert (allowed_inputs(made) & ~seen).any()  # the blind spot
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_no_number_of_layers_removes_the_blind_spot(kernel_size):
+    # A row up, `side` columns to the right at most: the sawtooth of the paper's figure.
+    shape, side = (5, 9), kernel_size // 2
+    field = classical_field(shape, kernel_size, [1] * 20)
+    for (r, c), (row, column) in itertools.product(np.ndindex(*shape), np.ndindex(*shape)):
+        before = row < r or (row == r and column < c)
+        sawtooth = before and column - c <= side * (r - row)
+        assert field[r * 9 + c, row * 9 + column] == sawtooth
+    # From the middle of the second row the end of the first is not seen, nor by deeper networks.
+    assert not field[9 + 4, 8] and (kernel_size == 5 or not field[2 * 9 + 4, 8])
+
+
+@pytest.mark.parametrize("event_shape", [[4, 5, 1], [3, 3, 3]])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_gated_sees_all_earlier_pixels_once_its_reach_suffices(event_shape, kernel_size):
+    network = network_of("gated", event_shape, 4, kernel_size, None)
+    allowed = allowed_inputs(network)
+    shape = event_shape[:2]
+    field = gated_field(shape, kernel_size, [1] * 4)
+    np.testing.assert_array_equal(field, np.tri(len(field), k=-1))
+    if kernel_size == 5:  # the field above has tests of its own; here new weights, but the head's
+        seen = np.zeros_like(allowed)
+        for draw in range(4):
+            new = network_of("gated", event_shape, 4, kernel_size, None)
+            randomize(new.head, 0.5, draw)
+            seen |= (params_jacobian(new, random_events(new, (), draw)) != 0).any(axis=1)
+        np.testing.assert_array_equal(seen, allowed)
+    else:
+        np.testing.assert_array_equal(seen_inputs(network), allowed)
+
+
+@each_network
+def test_new_networks_give_zero(network):
+    network = pixel_network(network, "everything")
+    x, c = random_events(network, 2), random_conditioning(network, 2)
+    assert not network(x, c).numpy().any()
+
+
+@each_network
+def test_every_weight_gets_a_gradient(network):
+    network, used = pixel_network(network, "everything"), []
+    x, c = random_events(network, 8), random_conditioning(network, 8)
+    for seed in range(3):
+        randomize(network, 0.5, seed)
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(network(x, c, training=False) ** 2)
+        gradients = tape.gradient(y, [v.value for v in network.trainable_variables])
+        used.append([g is not None and bool(np.any(g)) for g in gradients])
+    unused = [
+        v.path for v, u in zip(network.trainable_variables, np.any(used, 0), strict=True) if not u
+    ]
+    assert not unused
+
+
+@each_network
+def test_conditioning_acts_at_its_own_pixel_and_below(network):
+    made = lively_pixels(network, "local")
+    x, c = random_events(made), random_conditioning(made).numpy()
+    changed = c.copy()
+    changed[0, 1, 1] += 1.0
+    moved = np.zeros([3, 3], bool)
+    for seed in range(4):
+        randomize(made, 0.5, seed)
+        moved |= np.not_equal(made(x, c), made(x, changed)).any(axis=(0, 3, 4))
+    assert moved[1, 1:].all() and moved[2, 1]
+    # A map is known as a whole: the vertical stack takes it in from both sides.
+    assert not moved[0].any() and moved[1, 0] == (network == "gated")
+
+
+@each_network
+def test_dropout_only_in_training(network):
+    network = lively_pixels(network, "everything", dropout=0.5)
+    x, c = random_events(network), random_conditioning(network)
+    quiet = network(x, c, training=False)
+    np.testing.assert_array_equal(network(x, c), quiet)
+    assert np.any(network(x, c, training=True) != quiet)
+
+
+@each_network
+def test_blocks_drop_independently(network):
+    network = NETWORKS[network]([4, 4, 1], filters=8, num_layers=3, dropout=0.5, seed=5)
+    ones = tf.ones([1, 4, 4, 8])
+    second, third = (block.dropout(ones, training=True).numpy() for block in network.blocks[1:])
+    assert np.any(second != third)
+
+
+@each_network
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+def test_dtypes(network, policy):
+    exact, other = (
+        randomize(pixel_network(network, "everything", dtype=d)) for d in ("float32", policy)
+    )
+    wanted = policy.replace("mixed_bfloat16", "float32")
+    assert {v.dtype for v in other.variables if "seed" not in v.path} == {wanted}
+    x, c = random_events(exact, 3), random_conditioning(exact, 3)
+    params = other(x, c)
+    assert params.dtype == wanted
+    # 8 bits in bfloat16; parameters are of order 1.
+    tolerance = 1e-5 if policy == "float64" else 0.1
+    np.testing.assert_allclose(params, exact(x, c), rtol=0, atol=tolerance)
+
+
+# Serialization ------------------------------------------------------------------------------------
+
+
+@each_network
+@pytest.mark.parametrize("kind", ["one_layer", "everything"])
+def test_keras_file_round_trip(tmp_path, network, kind):
+    network = randomize(pixel_network(network, kind, name="net"))
+    x, c = random_events(network, 2), random_conditioning(network, 2)
+    inputs = [keras.Input(value.shape[1:]) for value in tf.nest.flatten([x, c] if c else x)]
+    given = tf.nest.pack_sequence_as(c, inputs[1:]) if c else None
+    model = keras.Model(inputs, network(inputs[0], given))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded.get_layer("net")) is type(network)
+    assert len(loaded.variables) == len(network.variables)
+    values = tf.nest.flatten([x, c] if c else [x])
+    assert np.any(model(values))
+    np.testing.assert_array_equal(loaded(values), model(values))
+
+
+@each_network
+def test_config_round_trip(network):
+    network = pixel_network(network, "everything", dtype="float64", trainable=False, kernel_size=5)
+    copy = type(network).from_config(network.get_config())
+    assert copy.get_config() == network.get_config()
+    for name, value in {**PIXELS["everything"], "kernel_size": 5}.items():
+        assert tf.nest.flatten(getattr(copy, name)) == tf.nest.flatten(value), name
+    assert not copy.trainable and copy.variable_dtype == "float64"
+    assert [v.shape for v in copy.variables] == [v.shape for v in network.variables]
+
+
+@each_network
+def test_all_variables_are_there_after_construction(network):
+    network = pixel_network(network, "both")
+    variables, c = list(network.variables), random_conditioning(network)
+    assert variables
+    network(random_events(network), c, training=True)
+    network.generate(lambda params, i: params[:, 0], 1, c)
+    assert all(a is b for a, b in zip(network.variables, variables, strict=True))
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+@each_network
+@pytest.mark.parametrize(
+    "argument, value, error, message",
+    [
+        ("event_shape", [4, 4], ValueError, r"^event_shape: expected \[H, W, C\], got \[4, 4\]"),
+        ("event_shape", [2, 2, 2, 1], ValueError, r"^event_shape: expected \[H, W, C\], got \[2"),
+        ("event_shape", [4, 0, 1], ValueError, r"^event_shape\[1\]: expected a positive integer"),
+        ("filters", 0, ValueError, "^filters: expected a positive integer, got 0"),
+        ("num_layers", 0, ValueError, "^num_layers: expected a positive integer, got 0"),
+        ("head_channels", 0, ValueError, "^head_channels: expected a positive integer, got 0"),
+        ("kernel_size", 4, ValueError, "^kernel_size: expected an odd integer of .* 3, got 4"),
+        ("kernel_size", 1, ValueError, "^kernel_size: expected an odd integer of .* 3, got 1"),
+        ("kernel_size", (3, 3), TypeError, r"^kernel_size: expected a positive integer, got \(3"),
+        ("dilations", [1, 2], ValueError, r"^dilations: .* num_layers=3 layers, .*got \[1, 2\]"),
+        ("dilations", [2, 1, 1], ValueError, r"^dilations: .*first of them 1, got \[2, 1, 1\]"),
+        ("dilations", [1, 0, 1], ValueError, r"^dilations\[1\]: expected a positive integer"),
+        ("dropout", 1.0, ValueError, r"^dropout: expected a number in \[0, 1\), got 1.0"),
+        (
+            "conditional_shape",
+            [4, 3, 2],
+            ValueError,
+            r"positions of event_shape \[4, 5, 1\], got \[4, 3, 2\]",
+        ),
+        (
+            "conditional_shape",
+            {"global": [4, 5, 2]},
+            ValueError,
+            r"^conditional_shape\['global'\]: expected \[k\], got \[4, 5, 2\]",
+        ),
+    ],
+)
+def test_bad_arguments(network, argument, value, error, message):
+    with pytest.raises(error, match=message):
+        NETWORKS[network](**{"event_shape": [4, 5, 1], "num_layers": 3, argument: value})
+
+
+def test_defaults():
+    for network in (PixelCNN([8, 8, 1]), GatedPixelCNN([8, 8, 1])):
+        assert (network.num_params, network.filters, network.num_layers) == (2, 32, 7)
+        assert (network.kernel_size, network.dilations) == (3, (1,) * 7)
+        assert network.channels == 1 and network.head_channels == 32
