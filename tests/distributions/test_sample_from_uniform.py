@@ -81,6 +81,10 @@ def test_a_class_of_probability_0_never_comes_out(u, position):
         assert {SMALLEST: k <= 1, LARGEST: k >= size - 4}.get(u, True)
 
 
+def test_not_even_where_the_level_to_reach_is_rounded_to_0():
+    assert categorical_index(tf.constant([0.0, 2e-38]), tf.constant(SMALLEST, tf.float32)) == 1
+
+
 def test_the_last_classes_come_out_though_sums_fall_short_of_1():
     probs = np.full(1000, 1e-3, np.float32)
     k = categorical_index(tf.constant(probs * np.float32(0.999)), tf.constant(LARGEST, tf.float32))
