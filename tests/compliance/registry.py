@@ -28,7 +28,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tfp_ar.networks import AutoregressiveNetwork, WaveNet
+from tfp_ar.networks import AutoregressiveNetwork, GatedPixelCNN, PixelCNN, WaveNet
 from tfp_ar.networks.layer_network import as_network
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -163,6 +163,16 @@ def wavenet(event_shape=(4,), dilations=(2, 1), **kwargs):
     return make
 
 
+def pixels(network, event_shape, num_layers=2, **kwargs):
+    """A function dtype -> small PixelCNN or GatedPixelCNN."""
+
+    def make(dtype):
+        settings = {"filters": 4, "num_layers": num_layers, "dtype": dtype, **kwargs}
+        return network(list(event_shape), **settings)
+
+    return make
+
+
 def lazy(**kwargs):
     """A function dtype -> LazyReversed of 4 variables, not yet built; quicker to trace."""
     return lambda dtype: LazyReversed([4], dtype=dtype, **kwargs)
@@ -170,6 +180,7 @@ def lazy(**kwargs):
 
 _BOTH = {"global": (2,), "local": (4, 3)}
 _CHANNELS_BOTH = {"global": (2,), "local": (3, 2)}
+_PIXELS_BOTH = {"global": (2,), "local": (2, 2, 2)}
 
 NETWORKS = [
     Entry("wavenet", wavenet((5,), None), (5,)),
@@ -203,6 +214,23 @@ NETWORKS = [
         wavenet((3, 2), (1,), conditional_shape=_CHANNELS_BOTH),
         (3, 2),
         _CHANNELS_BOTH,
+    ),
+    Entry("pixel_cnn", pixels(PixelCNN, (2, 3, 1)), (2, 3, 1), sees_all=False, slow=True),
+    Entry("pixel_cnn_channels", pixels(PixelCNN, (1, 2, 3), 1), (1, 2, 3), slow=True),
+    Entry(
+        "pixel_cnn_both",
+        pixels(PixelCNN, (2, 2, 1), conditional_shape=_PIXELS_BOTH, dropout=0.5, seed=3),
+        (2, 2, 1),
+        _PIXELS_BOTH,
+        slow=True,
+    ),
+    Entry("gated_pixel_cnn", pixels(GatedPixelCNN, (2, 3, 1), 3), (2, 3, 1), slow=True),
+    Entry("gated_pixel_cnn_channels", pixels(GatedPixelCNN, (1, 2, 3)), (1, 2, 3), slow=True),
+    Entry(
+        "gated_pixel_cnn_both",
+        pixels(GatedPixelCNN, (2, 2, 1), conditional_shape=_PIXELS_BOTH),
+        (2, 2, 1),
+        _PIXELS_BOTH,
     ),
     Entry("lazy_reversed", lazy(), (4,), slow=True),
     Entry("lazy_reversed_global", lazy(conditional_shape=[2]), (4,), (2,)),

@@ -189,6 +189,12 @@ def test_initializers_and_regularizer_are_used():
     np.testing.assert_array_equal(conv.horizontal_bias, [1, 1])
 
 
+def test_kernels_start_unequal():
+    conv = BlindSpotFreeConv2D(4, 1)  # kernels of equal shapes; an initializer repeats itself
+    conv.build((None, *SHAPE, 4), (None, *SHAPE, 4))
+    assert np.any(conv.vertical_kernel.numpy() != conv.horizontal_kernel.numpy())
+
+
 def test_unknown_batch_and_sizes_in_a_graph():
     conv = random_conv(2, 3, mask_type="A")
     spec = [tf.TensorSpec([None, None, None, 3])] * 2
