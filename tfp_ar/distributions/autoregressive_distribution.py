@@ -8,7 +8,11 @@ from tfp_ar.bijectors import bound_conditioning
 from tfp_ar.bijectors.batch_runner import BatchRunner
 from tfp_ar.bijectors.routing import conditioned
 from tfp_ar.bijectors.sampling import CACHED, SAMPLING
-from tfp_ar.distributions.conditional import check_distribution_fn, check_input_transform
+from tfp_ar.distributions.conditional import (
+    check_distribution_fn,
+    check_input_transform,
+    variables_in_rows,
+)
 from tfp_ar.distributions.conditional_sampler import ConditionalSampler
 from tfp_ar.distributions.density_pass import density_pass, make_density_pass
 from tfp_ar.distributions.integer_support import IntegerSupport
@@ -309,13 +313,7 @@ class AutoregressiveDistribution(tfd.Distribution):
         value = self._as_given(value)
         checks.event_shape("value", value.shape, self.event_shape)
         height, *row = self._network.event_shape
-        num_rows = checks.int_between("num_rows", num_rows, 0, height)
-        num_given = num_rows * int(np.prod(row))
-        if set(self._network.order[:num_given]) != set(range(num_given)):
-            raise ValueError(
-                f"num_rows: expected 0 or {height}, as the network's order does not begin with "
-                f"whole rows, got {num_rows}."
-            )
+        num_given = variables_in_rows(self._network, num_rows)
         self._support.check_dtype("value", value.dtype)
         bound, axis = conditioned(self, conditional_input), -len(self.event_shape)
         given, rest = tf.split(value, [num_rows, height - num_rows], axis=axis)

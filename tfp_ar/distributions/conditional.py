@@ -154,3 +154,21 @@ def _probes(support):
     if low is None:
         return support.legal + np.linspace(0.0, 2.0, _NUM_PROBES)
     return np.round(np.linspace(low, high, _NUM_PROBES))
+
+
+def variables_in_rows(network, num_rows) -> int:
+    """The number of variables in the first rows of an event, which must be the first to be drawn.
+
+    Raises:
+      TypeError: if `num_rows` is no integer.
+      ValueError: if it is out of range, or the network's order begins otherwise.
+    """
+    height, *row = network.event_shape
+    num_rows = checks.int_between("num_rows", num_rows, 0, height)
+    number = num_rows * int(np.prod(row))
+    if set(network.order[:number]) != set(range(number)):
+        raise ValueError(
+            f"num_rows: expected 0 or {height}, as the network's order does not begin with whole "
+            f"rows, got {num_rows}."
+        )
+    return number
