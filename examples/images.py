@@ -75,6 +75,10 @@ def _checked(arrays, part):
         raise ValueError(
             f"data: expected x_{part} of shape [n, H, W] or [n, H, W, C], got {list(x.shape)}."
         )
+    if x.ndim == 4 and x.shape[3] not in (1, 3):
+        raise ValueError(f"data: expected x_{part} of 1 or 3 channels, got {x.shape[3]}.")
+    if 0 in x.shape:
+        raise ValueError(f"data: expected x_{part} of images, got shape {list(x.shape)}.")
     if x.dtype != np.uint8:
         raise ValueError(f"data: expected x_{part} of dtype uint8, got {x.dtype}.")
     if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):

@@ -43,6 +43,8 @@ def by_class(split) -> np.ndarray:
     classes = split.labels.argmax(axis=1)
     members = [np.flatnonzero(classes == c) for c in range(split.labels.shape[1])]
     rounds = min(map(len, members))
+    if not rounds:  # a class is missing: no column a class
+        return split.x
     return split.x[np.stack([m[:rounds] for m in members], axis=1).ravel()]
 
 
@@ -56,7 +58,9 @@ def plot_images(path, data, test, samples):
       samples: integers [m, H, W, C] drawn from the model, likewise.
     """
     count = min(len(test), len(samples))
-    columns = min(data.num_classes or min(GRID, int(np.sqrt(count))), count)
+    columns = min(data.num_classes or GRID, max(int(np.sqrt(count)), 1))
+    if data.num_classes and count >= data.num_classes:
+        columns = data.num_classes
     rows = min(GRID, count // columns)
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.8), layout="constrained")
     for axis, images, title in zip(axes, (test, samples), ("Test data", "Samples"), strict=True):
@@ -79,7 +83,7 @@ def plot_completions(path, data, originals, completions, num_rows):
     given = originals.copy()
     given[:, num_rows:] = LINE * data.high  # not the level of any background
     rows = np.concatenate([originals[:, np.newaxis], given[:, np.newaxis], completions], axis=1)
-    size = 0.75 * (times + 2), 0.75 * number * height / width + 0.4
+    size = 0.75 * (times + 2), 0.75 * number * height / width + 0.25
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     _show(axis, rows.reshape([-1, *originals.shape[1:]]), times + 2, data.high)
     axis.set_title("Test image, the rows given, completions", fontsize=10)
@@ -88,12 +92,13 @@ def plot_completions(path, data, originals, completions, num_rows):
 
 def _show(axis, images, columns, highest):
     """Images [n, H, W, C], `columns` a row; n has to be a multiple of that."""
-    axis.imshow(_grid(images, columns, LINE * highest), cmap="gray_r", vmin=0, vmax=highest)
+    axis.imshow(_grid(images, columns, highest), cmap="gray_r", vmin=0, vmax=highest)
     axis.set_axis_off()
 
 
-def _grid(images, columns, line):
-    """Images [n, H, W, C] as one picture, with lines of level `line` around each."""
+def _grid(images, columns, highest):
+    """Images [n, H, W, C] as one picture, with gray lines around each."""
+    line = LINE * highest
     rows, (_, height, width, channels) = len(images) // columns, images.shape
     right_and_below = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
     images = images.reshape([rows, columns, height, width, channels])
@@ -101,7 +106,7 @@ def _grid(images, columns, line):
     picture = images.transpose([0, 2, 1, 3, 4])
     picture = picture.reshape([rows * (height + 1), columns * (width + 1), channels])
     picture = np.pad(picture, [(1, 0), (1, 0), (0, 0)], constant_values=line)
-    return picture[..., 0] if channels == 1 else picture / images.max()
+    return picture[..., 0] if channels == 1 else picture / highest
 
 
 def plot_waves(path, data, samples, sample_rate):

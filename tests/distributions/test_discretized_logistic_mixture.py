@@ -207,3 +207,17 @@ def test_the_head_is_a_key_and_checks():
         LogisticMixtureHead(2, 0, 3)(tf.zeros([2, 5]))
     with pytest.raises(ValueError, match="num_components: expected a positive integer, got 0"):
         LogisticMixtureHead(0, 0, 3)
+
+
+def test_parameters_of_different_numbers_of_components():
+    with pytest.raises(ValueError, match="logits, loc, scale: expected one K, got .*1.* 2"):
+        DiscretizedLogisticMixture([0.0], [1.0, 6.0], [0.3, 0.5], low=0, high=7)
+    with pytest.raises(TypeError, match="logits: expected float32 or float64, got float16"):
+        half = tf.zeros([2], tf.float16)
+        DiscretizedLogisticMixture(half, half, half + 1, low=0, high=7)
+
+
+def test_the_head_takes_levels_of_any_integer_type():
+    head = LogisticMixtureHead(np.int8(2), np.int16(-32768), np.int16(32767))
+    assert head == LogisticMixtureHead(2, -32768, 32767)
+    np.testing.assert_allclose(head(np.zeros(6, np.float32)).loc, [-16384.25, 16383.25])

@@ -55,6 +55,8 @@ def test_fewer_training_images_leave_the_other_splits(tmp_path):
     [
         ({"y_train": None}, "expected the keys x_train, y_train, x_test, y_test in .*, got x_tr"),
         ({"x_train": np.zeros([24, 5], np.uint8)}, r"x_train of shape .*, got \[24, 5\]"),
+        ({"x_test": np.zeros([5, 6, 4, 2], np.uint8)}, "x_test of 1 or 3 channels, got 2"),
+        ({"x_test": np.zeros([5, 0, 4], np.uint8)}, r"x_test of images, got shape \[5, 0, 4\]"),
         ({"x_test": np.zeros([5, 6, 4])}, "x_test of dtype uint8, got float64"),
         ({"x_test": np.zeros([5, 6, 5], np.uint8)}, r"one shape, got \(6, 4, 1\) and \(6, 5, 1\)"),
         ({"y_test": np.arange(4)}, r"y_test of shape \[5\] and integers, got \[4\]"),
@@ -95,3 +97,16 @@ def test_binarized_and_pooled(tmp_path):
     assert isinstance(small.train, Split) and small.train.labels is data.train.labels
     with pytest.raises(ValueError, match="pool: expected a divisor of the sides 6 and 4, got 4"):
         images.pooled(data, 4)
+
+
+def test_pictures_of_few_images_and_of_colour(tmp_path):
+    from examples import plots
+
+    data = images.load_npz(write(tmp_path / "a.npz"))
+    two = Split(data.test.x[:2], data.test.groups[:2], data.test.labels[:2])  # class 2 is missing
+    np.testing.assert_array_equal(plots.by_class(two), two.x)
+    plots.plot_images(tmp_path / "two.png", data, plots.by_class(two), data.test.x)
+    assert (tmp_path / "two.png").stat().st_size > 1000
+    colour = np.full([2, 6, 4, 3], 51.0)
+    grid = plots._grid(colour, 2, 255)
+    assert grid.shape == (8, 11, 3) and np.isclose(grid[1, 1], 0.2).all()  # not its own maximum

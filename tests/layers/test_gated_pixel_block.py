@@ -245,7 +245,7 @@ def test_config_round_trip_keeps_every_argument():
         (
             {"filters": 8, "skip_filters": 6, "channel_groups": 4},
             ValueError,
-            "^filters: .*multiple of channel_groups=4, got 6",
+            "^skip_filters: .*multiple of channel_groups=4, got 6",
         ),
         ({"dropout": -0.1}, ValueError, r"^dropout: expected a number in \[0, 1\), got -0.1"),
     ],

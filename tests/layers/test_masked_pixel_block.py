@@ -161,3 +161,10 @@ def test_bad_arguments(arguments, error, message):
 def test_type_b_adds_to_what_it_gets():
     with pytest.raises(ValueError, match="^h: expected 4 channels, to add to, got 3"):
         MaskedPixelBlock(4).build((None, *SHAPE, 3))
+
+
+def test_dilation_is_one_integer():
+    with pytest.raises(
+        TypeError, match=r"dilation_rate: expected a positive integer, got \(1, 2\)"
+    ):
+        MaskedPixelBlock(4, dilation_rate=(1, 2))

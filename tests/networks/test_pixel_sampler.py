@@ -206,3 +206,13 @@ def test_wrong_conditioning(network, kind, given, error, message):
     given = None if given is None else tf.constant(given)
     with pytest.raises(error, match=message):
         lively_pixels(network, kind).generate(lambda params, i: params[:, 0], 1, given)
+
+
+@each_network
+def test_one_layer_on_a_gpu(network, monkeypatch):
+    # There the stack is one group, which is empty here.
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [kind])
+    network = lively_pixels(network, "one_layer", dtype="float64")
+    emit = Emit(network, 2)
+    x = network.generate(emit, 2)
+    np.testing.assert_allclose(x, emit.of_all(network(x)), rtol=1e-12, atol=1e-12)

@@ -20,6 +20,7 @@ from tfp_ar.distributions.support import Support
 from tfp_ar.internal import batching, checks
 from tfp_ar.internal.program import Program
 from tfp_ar.networks import AutoregressiveNetwork
+from tfp_ar.networks.conditioning import static_shape
 from tfp_ar.networks.layer_network import as_network
 
 tfd = tfp.distributions
@@ -238,7 +239,7 @@ class AutoregressiveDistribution(tfd.Distribution):
         return self._support.assertions(value) if self.validate_args else ()
 
     def _log_prob(self, value, conditional_input=None, training=None):
-        checks.event_shape("value", value.shape, self.event_shape)
+        checks.event_shape("value", static_shape(value), self.event_shape)
         bound = conditioned(self, conditional_input)
         x = tf.cast(value, self._float_dtype)
         inside = self._support.contains(value) & self._support.contains(x)  # it may be inf now
@@ -306,12 +307,12 @@ class AutoregressiveDistribution(tfd.Distribution):
           TypeError: if `num_rows` is no integer.
           ValueError: if it is out of range, the network has another order than these rows first,
             `value` has the wrong shape, or what is given is not in the support (in a graph, an
-            InvalidArgumentError).
+            InvalidArgumentError; under XLA nothing is checked).
 
         Cost: one sequential pass, whatever is given.
         """
         value = self._as_given(value)
-        checks.event_shape("value", value.shape, self.event_shape)
+        checks.event_shape("value", static_shape(value), self.event_shape)
         height, *row = self._network.event_shape
         num_given = variables_in_rows(self._network, num_rows)
         self._support.check_dtype("value", value.dtype)

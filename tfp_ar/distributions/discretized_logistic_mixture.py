@@ -29,7 +29,8 @@ class DiscretizedLogisticMixture(tfd.Distribution):
 
         log(sigma(b) - sigma(a)) = log sigma(b) + log sigma(-a) + log(1 - exp(a - b)),
 
-    with finite values and gradients however many scales away x is.
+    with finite values and gradients however many scales away x is (for scales that have a finite
+    reciprocal squared: above 1e-19 in float32).
 
     Args:
       logits: [..., K], unnormalised log weights.
@@ -47,7 +48,8 @@ class DiscretizedLogisticMixture(tfd.Distribution):
     Cost: log_prob, K cells a value. `mode` and `mean`: log_prob of all levels.
 
     Raises:
-      TypeError, ValueError: if `low` and `high` are no integers in this order.
+      TypeError, ValueError: if `low` and `high` are no integers in this order, the parameters are
+        neither float32 nor float64, or they differ in K.
 
     References:
       T. Salimans et al., PixelCNN++: Improving the PixelCNN with discretized logistic mixture
@@ -75,6 +77,7 @@ class DiscretizedLogisticMixture(tfd.Distribution):
             dtype = dtype_util.common_dtype([logits, loc, scale], dtype_hint=tf.float32)
             convert = functools.partial(tensor_util.convert_nonref_to_tensor, dtype=dtype)
             self._logits, self._loc, self._scale = map(convert, (logits, loc, scale))
+            self._check_parameters(dtype)
             super().__init__(
                 dtype=dtype,
                 reparameterization_type=tfd.NOT_REPARAMETERIZED,
@@ -83,6 +86,15 @@ class DiscretizedLogisticMixture(tfd.Distribution):
                 parameters=parameters,
                 name=name,
             )
+
+    def _check_parameters(self, dtype):
+        if dtype not in (tf.float32, tf.float64):
+            raise TypeError(f"logits: expected float32 or float64, got {dtype.name}.")
+        given = {"logits": self._logits, "loc": self._loc, "scale": self._scale}
+        counts = {name: p.shape[-1] if p.shape.rank else None for name, p in given.items()}
+        known = {count for count in counts.values() if count is not None}
+        if len(known) > 1:  # a law of K components whose weights are those of one has no sum of 1
+            raise ValueError(f"logits, loc, scale: expected one K, got {counts}.")
 
     @property
     def logits(self):

@@ -58,13 +58,16 @@ class IntegerSupport(Support):
         return f"integers in {self.low}..{self.high}"
 
     def _check_integer_dtype(self, name, dtype):
-        if self.low is not None and not dtype.min <= self.low <= self.high <= dtype.max:
+        least, most = (0, 1) if dtype.is_bool else (dtype.min, dtype.max)
+        if self.low is not None and not least <= self.low <= self.high <= most:
             super()._check_integer_dtype(name, dtype)
 
     def _contains(self, library, x):
         """Elementwise; `library` is numpy or TensorFlow."""
         if tf.as_dtype(x.dtype).is_floating:
             finite = np.isfinite if library is np else tf.math.is_finite
+            if x.dtype in ("float16", "bfloat16"):  # which would round the bounds
+                x = x.astype(np.float32) if library is np else tf.cast(x, tf.float32)
             contained = finite(x) & library.equal(library.floor(x), x)
         else:  # in x's own dtype, bounds might wrap around
             x = x.astype(np.int64) if library is np else tf.cast(x, tf.int64)

@@ -11,6 +11,7 @@ from tfp_ar.distributions.discretized_logistic_mixture import (
     checked_levels,
 )
 from tfp_ar.internal import checks
+from tfp_ar.networks.conditioning import static_shape
 
 _MIN_SCALE = 0.05  # in levels: at the centre of a cell, this puts all but 1e-4 into it
 _MAX_SCALE = 1000.0  # in ranges: flat, and no overflow beyond
@@ -50,8 +51,12 @@ class LogisticMixtureHead:
     high: int
 
     def __post_init__(self):
-        checks.positive_int("num_components", self.num_components)
-        checked_levels(self.low, self.high)
+        levels = checked_levels(self.low, self.high)
+        # Python's integers: NumPy's small ones would overflow in what is computed from them.
+        object.__setattr__(self, "low", levels.low)
+        object.__setattr__(self, "high", levels.high)
+        number = checks.positive_int("num_components", self.num_components)
+        object.__setattr__(self, "num_components", number)
 
     @property
     def num_params(self) -> int:
@@ -64,7 +69,8 @@ class LogisticMixtureHead:
         Raises:
           ValueError: if the last dimension of `params` is not 3 K.
         """
-        checks.event_shape("params", params.shape.as_list(), [self.num_params])
+        params = tf.convert_to_tensor(params)
+        checks.event_shape("params", static_shape(params), [self.num_params])
         logits, loc, log_scale = tf.split(params, 3, axis=-1)
         count, span = self.num_components, self.high - self.low
         centres = tf.constant(self.low + (np.arange(count) + 0.5) * (span / count), params.dtype)

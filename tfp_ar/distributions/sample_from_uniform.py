@@ -21,7 +21,7 @@ def sample_from_uniform(distribution, u, v):
         Normal and other continuous ones with a `quantile` in closed form:    quantile(u)
 
     The resolution is that of u: in float32, probabilities below 2^-24 are not met exactly, and
-    normal samples end at 5.4 standard deviations.
+    normal samples end at 5.3 standard deviations.
 
     Args:
       distribution: a tfd.Distribution of batch shape [...] that `takes_uniforms`.

@@ -73,6 +73,7 @@ class GatedPixelBlock(keras.layers.Layer):
         self.skip_filters = checks.positive_int("skip_filters", skip_filters)
         self.channel_groups = checks.positive_int("channel_groups", channel_groups)
         checks.multiple("filters", self.filters, self.channel_groups, "channel_groups")
+        checks.multiple("skip_filters", self.skip_filters, self.channel_groups, "channel_groups")
         self.residual = bool(residual)
         self.seed = seed
         dtype = self.dtype_policy
@@ -100,6 +101,7 @@ class GatedPixelBlock(keras.layers.Layer):
             "B",
             self.channel_groups,
             use_bias=False,
+            data_format="channels_last",  # whatever Keras' default is: [B, H, W, C] is promised
             dtype=self.dtype_policy,
             name=name,
         )

@@ -18,7 +18,7 @@ class MaskedPixelBlock(keras.layers.Layer):
       filters: channels of h'.
       kernel_size: an odd integer, or a pair of them. Default 3.
       mask_type: 'A' in the first block, 'B' after it. Default 'B'.
-      dilation_rate: distance of the taps. Default 1.
+      dilation_rate: distance of the taps, an integer. Default 1.
       dropout: fraction of relu(h) that is dropped in training, in [0, 1). Default 0.
       seed: seed of the dropout. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
@@ -56,7 +56,13 @@ class MaskedPixelBlock(keras.layers.Layer):
         self.seed = seed
         dtype = self.dtype_policy
         self.conv = MaskedConv2D(
-            filters, kernel_size, mask_type, dilation_rate=dilation_rate, dtype=dtype, name="conv"
+            filters,
+            kernel_size,
+            mask_type,
+            dilation_rate=checks.positive_int("dilation_rate", dilation_rate),
+            data_format="channels_last",  # whatever Keras' default is: [B, H, W, C] is promised
+            dtype=dtype,
+            name="conv",
         )
         rate = checks.fraction("dropout", dropout)
         self.dropout = (

@@ -29,7 +29,7 @@ class GatedStack:
 
     def __init__(self, kernels, delays, residual_kernels, skip_kernels):
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
-        size = len(kernels) if on_gpu else _BLOCKS_A_GROUP_ON_CPU
+        size = max(len(kernels), 1) if on_gpu else _BLOCKS_A_GROUP_ON_CPU
         self._groups = []
         for i in range(0, len(kernels), size):
             part = slice(i, i + size)
