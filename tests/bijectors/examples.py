@@ -22,7 +22,8 @@ def flow(seed=1, conditional_shape=(2,), **kwargs):
     All tests share it, since its passes take longer to trace than anything else does. Each call
     puts its weights back.
     """
-    network = helpers.randomize(_network(seed, conditional_shape), 0.4, seed)
+    hashable = None if conditional_shape is None else tuple(conditional_shape)
+    network = helpers.randomize(_network(seed, hashable), 0.4, seed)
     network.trainable = True
     settings = {"jit_compile": False, "name": f"flow_{seed}", **kwargs}
     return ARFlowBijector(network, **settings)
