@@ -254,3 +254,24 @@ def test_rows_that_do_not_come_first():
     with pytest.raises(ValueError, match="(?s)num_rows: .*order"):
         model.complete([0, 1, 2, 0], 2)
     np.testing.assert_array_equal(model.complete([0, 1, 2, 0], 4), [0, 1, 2, 0])
+
+
+def test_distributions_on_one_network_do_not_share_samples():
+    # Compiled code is shared by all consumers of a network: what they differ in is in its key.
+    network = raster()
+
+    def upside_down(params):
+        return tfd.Categorical(logits=-params)
+
+    made = [
+        tfp_ar.AutoregressiveDistribution(network, fn, transform, jit_compile=False)
+        for fn, transform in (
+            (examples.categorical, None),
+            (upside_down, None),
+            (examples.categorical, lambda x: 1.0 - x),
+        )
+    ]
+    samples = [d.sample(50, seed=SEED).numpy() for d in made]
+    assert np.any(samples[0] != samples[1]) and np.any(samples[0] != samples[2])
+    values = [d.log_prob(samples[0]).numpy() for d in made]
+    assert np.any(values[0] != values[1]) and np.any(values[0] != values[2])
