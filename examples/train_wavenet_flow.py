@@ -32,7 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from absl import app, flags, logging
+from absl import app, flags
 
 import tfp_ar
 from examples import keras_trainer, loop_trainer, training
@@ -275,15 +275,7 @@ def run() -> dict:
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
-    if not flags.FLAGS["verbosity"].present:  # exporting logs every input of every function
-        logging.set_verbosity(logging.WARNING)
-        tf.get_logger().setLevel("WARNING")
-    try:  # before any work
-        pathlib.Path(_OUTPUT_DIR.value).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SystemExit(f"output_dir: {error}") from None
+    training.prepare(argv, _OUTPUT_DIR.value)
     run()
 
 

@@ -1,4 +1,4 @@
-"""What both trainers of the example share: flags, optimizer, and the folder of checkpoints."""
+"""What the examples that train share: flags, preparation, optimizer, folder of checkpoints."""
 
 import json
 import pathlib
@@ -6,7 +6,8 @@ import shutil
 
 import keras
 import numpy as np
-from absl import flags
+import tensorflow as tf
+from absl import app, flags, logging
 
 POSITIVE, NOT_NEGATIVE = {"lower_bound": 1}, {"lower_bound": 0}
 SMALLEST_RATE = 0.01  # where the learning rate starts and ends, as a fraction of --learning_rate
@@ -24,6 +25,27 @@ _WARMUP_STEPS = flags.DEFINE_integer("warmup_steps", 100, "Steps up to it.", **N
 _WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 0.0, "Weight decay of AdamW.", 0.0)
 _CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Largest norm of the gradient.", 0.0)
 _EMA = flags.DEFINE_float("ema_momentum", 0.995, "Averaging of the weights; 0: none.", 0.0, 0.9999)
+
+
+def prepare(argv, output_dir) -> None:
+    """What a `main` does before any work: no other arguments than flags, quiet logs, the folder.
+
+    Args:
+      argv: what absl hands to `main`.
+      output_dir: the folder, made if need be.
+
+    Raises:
+      app.UsageError, SystemExit: for arguments, or a folder that cannot be made.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
+    if not flags.FLAGS["verbosity"].present:  # exporting logs every input of every function
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
+    try:
+        pathlib.Path(output_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"output_dir: {error}") from None
 
 
 def make_optimizer() -> keras.optimizers.Optimizer:
