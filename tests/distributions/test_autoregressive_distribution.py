@@ -256,6 +256,7 @@ WRONG_TRANSFORMS = {
     "mean": (lambda x: x - tf.reduce_mean(x), ValueError, "elementwise"),
     "cumsum": (lambda x: tf.cumsum(x, -1), ValueError, "elementwise"),
     "fails": (lambda x: x @ 3, ValueError, "it fails on"),
+    "fixed_rank": (lambda x: tf.ensure_shape(x, [None]), ValueError, r"it fails on .*\[1, 1\]"),
     "variable": (lambda x: x * SCALE, ValueError, "loose_scale"),
 }
 
