@@ -264,6 +264,7 @@ def test_all_variables_are_there_after_construction(network):
         ("dilations", [2, 1, 1], ValueError, r"^dilations: .*first of them 1, got \[2, 1, 1\]"),
         ("dilations", [1, 0, 1], ValueError, r"^dilations\[1\]: expected a positive integer"),
         ("dropout", 1.0, ValueError, r"^dropout: expected a number in \[0, 1\), got 1.0"),
+        ("seed", 1.5, TypeError, r"^seed: expected an integer or None, got 1\.5"),
         (
             "conditional_shape",
             [4, 3, 2],
