@@ -109,6 +109,7 @@ def rows(entry):
 
 @each_bijector
 def test_round_trips(entry):
+    """Theorem 2.1 of docs/theory.md, for flows."""
     bijector = shared_bijector(entry)
     u, x, kwargs = points(bijector, entry, rows(entry))
     forward = tf.identity(bijector.forward(u, **kwargs))
@@ -120,6 +121,7 @@ def test_round_trips(entry):
 
 @each_bijector
 def test_log_dets_are_those_of_the_jacobians(entry):
+    """Proposition 2.2 of docs/theory.md, for flows."""
     bijector = shared_bijector(entry)
     u, x, kwargs = points(bijector, entry, rows(entry))
     first = tf.nest.map_structure(lambda c: c[0], kwargs)
@@ -150,6 +152,7 @@ def test_the_two_log_dets_cancel(entry):
 
 @each_flow_on_a_network
 def test_jacobian_is_triangular_in_the_order_of_the_network(entry):
+    """Proposition 2.2 of docs/theory.md."""
     flow = shared_bijector(entry)
     u, _, kwargs = points(flow, entry, rows(entry))
     first = tf.nest.map_structure(lambda c: c[0], kwargs)
@@ -281,6 +284,7 @@ def test_samples_are_reparameterised(entry):
 
 @each_bijector
 def test_log_prob_is_the_change_of_variables(entry):
+    """Theorem 2.3 of docs/theory.md, for flows."""
     bijector = shared_bijector(entry)
     _, x, kwargs = points(bijector, entry, rows(entry))
     log_prob = transformed(bijector, entry).log_prob(x, bijector_kwargs=kwargs)
