@@ -16,10 +16,13 @@ class GatedPixelCNN(PixelNetwork):
         for each layer:  v, h, skip = gated_pixel_block(v, h)          (the first is of type A)
         params[r, c, ch] = channel_head(relu(sum of skips)[r, c], x[r, c, 0..ch-1])
 
-    Once the stack is deep enough, the parameters at a pixel depend on exactly the pixels before it
-    in raster order (`tfp_ar.receptive_field` shows it): v on the rows above, from both sides, h on
-    v and on the pixels to the left. With dilations more is in reach; a pattern such as 1, 2, 1, 4,
-    1, 2, 1 leaves no holes. The weights of the last layer start at zero, so that all parameters do.
+    The parameters at a pixel depend on the pixels before it in raster order that are within reach
+    (`tfp_ar.receptive_field` shows it): v on the rows above, from both sides, h on v and on the
+    pixels to the left. The reach in rows and columns is the sum of the dilations times half of the
+    kernel, (kernel_size - 1) / 2: 7 by default, and with dilations such as 1, 2, 1, 4, 1, 2, 1,
+    which leave no holes, 12. From H - 1 and W - 1 on that is all of the past (docs/theory.md has
+    the proof, and which dilations leave holes). The weights of the last layer start at zero, so
+    that all parameters do.
 
     `generate` is cached: the vertical stack is advanced a row at a time, the horizontal one a pixel
     at a time, the channels within the pixel; all steps together are the arithmetic of one parallel
