@@ -265,6 +265,12 @@ def flow(make, **kwargs):
     return lambda dtype: tfp_ar.ARFlowBijector(make(dtype), **kwargs)
 
 
+def with_transformer(name, transformer):
+    """The entry of a flow of `transformer`."""
+    make = flow(lazy(num_params=transformer.num_params), bijector_fn=transformer, **_PLAIN)
+    return Entry(name, make, (4,))
+
+
 def stack(chain, make, number=2, **kwargs):
     """A function dtype -> flows and permutations in turn, in `chain`."""
 
@@ -325,6 +331,8 @@ FLOWS = [
         (4,),
     ),
     Entry("flow_decreasing", flow(lazy(), bijector_fn=decreasing, **_PLAIN), (4,)),
+    with_transformer("flow_mixture", tfp_ar.bijectors.MixtureOfLogistics(2)),
+    with_transformer("flow_spline", tfp_ar.bijectors.RationalQuadraticSpline(3)),
     Entry("bound", bound(flow(_GLOBAL, **_PLAIN), (2,)), (4,)),
     Entry("bound_both", bound(flow(wavenet(conditional_shape=_BOTH), **_PLAIN), _BOTH), (4,)),
 ]
