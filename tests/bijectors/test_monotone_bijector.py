@@ -82,9 +82,9 @@ def test_gradients_of_forward_are_finite_differences(transformer):
     by_params, by_u = tape.gradient(y, [params, u])
     want = finite_difference(lambda u: loss(params, u), u)
     np.testing.assert_allclose(by_u, want, rtol=1e-6, atol=1e-6)
-    for k, direction in enumerate(np.eye(transformer.num_params)):
-        want = finite_difference(lambda s, d=direction: loss(params + s * d, u), 0.0)
-        np.testing.assert_allclose(by_params[:, k], want, rtol=1e-6, atol=1e-6, err_msg=str(k))
+    one_each = np.eye(transformer.num_params)[:, np.newaxis]  # [P, 1, P], row k moves parameter k
+    want = finite_difference(lambda step: loss(params + step * one_each, u), 0.0)
+    np.testing.assert_allclose(by_params, tf.transpose(want), rtol=1e-6, atol=1e-6)
     assert np.all(np.any(by_params != 0.0, axis=0))
 
 
@@ -129,6 +129,7 @@ def test_second_derivatives_of_forward(transformer):
     np.testing.assert_allclose(second, tape.gradient(mixed, u), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow  # the compliance tests have the maps, if not their gradients
 @each_transformer
 def test_graphs_of_unknown_batch_and_xla_agree_with_eager(transformer):
     params, u, x = parameters(transformer), noise(), noise(seed=3)
@@ -173,33 +174,28 @@ def test_the_density_has_mass_1(transformer):
     params = parameters(transformer, (5,), scale=1.0)
     normal = tfd.Normal(tf.zeros([], "float64"), 1.0)
     ends = transformer(params).forward(tf.constant([[-9.0], [9.0]], "float64"))
-    x = tf.linspace(ends[0], ends[1], 40001)
+    x = tf.linspace(ends[0], ends[1], 20001)
     flow = tfd.TransformedDistribution(normal, transformer(params))
-    weights = np.tile([2.0, 4.0], 20001)[:-1]
+    weights = np.tile([2.0, 4.0], 10001)[:-1]
     weights[[0, -1]] = 1.0
-    mass = weights @ flow.prob(x) * (x[1] - x[0]) / 3.0
+    mass = weights @ flow.prob(x).numpy() * (x[1] - x[0]) / 3.0
     np.testing.assert_allclose(mass, np.ones(5), atol=1e-6)
 
 
 @each_transformer
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
-def test_never_nan_or_infinite(transformer, dtype, scale):
-    # |u| and |x| to 1e3, whatever the parameters: components lie 1e4 apart, weights are 0, all
-    # scales are at their bounds. Of the density all derivatives are finite too; those of a sample
-    # overflow where du/dx underflows.
-    params = parameters(transformer, (300,), scale, dtype)
-    u = tf.linspace(tf.constant(-1e3, dtype), 1e3, 300)
-    forward, inverse, fldj, ildj = all_four(transformer, params, u, u)
-    finite = [forward, inverse, fldj, ildj]
-    for method in ("inverse", "inverse_log_det_jacobian", "forward"):
-        with tf.GradientTape() as tape:
-            tape.watch([params, u])
-            arguments = (u, 0) if "log_det" in method else (u,)
-            y = tf.reduce_sum(getattr(transformer(params), method)(*arguments))
-        if method != "forward" or scale == 1.0:
-            finite += tape.gradient(y, [params, u], unconnected_gradients="zero")
-    for value in finite:
+def test_never_nan_or_infinite(transformer, dtype):
+    # |u| and |x| to 1e3, whatever the parameters: at last components lie 1e4 apart, weights are 0,
+    # all scales are at their bounds. Of the density all derivatives are finite too; those of a
+    # sample overflow where du/dx underflows, and are asked for at ordinary parameters.
+    params = tf.concat([parameters(transformer, (60,), s, dtype) for s in (1.0, 30.0, 1e4)], 0)
+    u = tf.tile(tf.linspace(tf.constant(-1e3, dtype), 1e3, 60), [3])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([params, u])
+        forward, inverse, fldj, ildj = all_four(transformer, params, u, u)
+    density = [tape.gradient(v, [params, u], unconnected_gradients="zero") for v in (inverse, ildj)]
+    sample = [g[:60] for g in tape.gradient(forward, [params, u])]
+    for value in (forward, inverse, fldj, ildj, *density[0], *density[1], *sample):
         assert value.dtype == dtype
         assert np.isfinite(value).all()
 
@@ -219,13 +215,20 @@ def test_nan_stays_and_harms_no_neighbour(transformer):
     params = parameters(transformer, (3,))
     u = tf.constant([0.5, np.nan, -0.5], "float64")
     want = transformer(params).forward(tf.constant([0.5, 0.0, -0.5], "float64"))
-    for value in all_four(transformer, params, u, u):
+    forward, inverse, *log_dets = all_four(transformer, params, u, u)
+    for value in (forward, inverse):
         np.testing.assert_array_equal(np.isnan(value), [False, True, False])
-    got = transformer(params).forward(u)
-    np.testing.assert_array_equal(got[::2], want[::2])
+    assert all(np.isfinite(value[::2]).all() for value in log_dets)
+    np.testing.assert_array_equal(forward[::2], want[::2])
 
 
-@each_transformer
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        pytest.param(TRANSFORMERS["mixture"], id="mixture"),
+        pytest.param(TRANSFORMERS["spline"], id="spline", marks=pytest.mark.slow),
+    ],
+)
 def test_a_compiled_function_under_a_tape(transformer):
     # The solver's loop must not be asked for what a gradient needs of compiled loops.
     params, u = parameters(transformer), noise()
@@ -263,5 +266,4 @@ def test_shape_and_dtype_for_tfp(transformer):
     bijector = transformer(parameters(transformer, (2, 3)))
     assert bijector.forward_min_event_ndims == bijector.inverse_min_event_ndims == 0
     assert bijector.experimental_batch_shape() == [2, 3]
-    assert bijector.dtype == tf.float64
     assert not bijector.variables
