@@ -19,30 +19,39 @@ TRANSFORMERS = {"mixture": MixtureOfLogistics(2), "spline": Spline(3)}
 each_transformer = pytest.mark.parametrize("transformer", TRANSFORMERS.values(), ids=TRANSFORMERS)
 
 
-def wavenet(transformer, length=4, scale=0.4, dtype="float64"):
+def wavenet(transformer, length=3, scale=0.4, dtype="float64"):
     """A small WaveNet, of random weights unless `scale` is 0."""
-    settings = {"residual_channels": 3, "skip_channels": 6, "dilations": [2, 1], "dtype": dtype}
+    settings = {"residual_channels": 3, "skip_channels": 6, "dilations": [1], "dtype": dtype}
     network = WaveNet([length], transformer.num_params, **settings)
     return helpers.randomize(network, scale, seed=31) if scale else network
 
 
 @each_transformer
-def test_compiled_cached_sampling_equals_the_reference(transformer):
-    # A loop in a loop, compiled by XLA.
-    network, u = wavenet(transformer), 2.0 * helpers.normal([2, 4], "float64")
-    flow = ARFlowBijector(network, transformer)
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_cached_sampling_equals_the_reference(transformer, jit_compile):
+    # A loop in a loop. The compliance tests have it under XLA, too, on another network.
+    network, u = wavenet(transformer), 2.0 * helpers.normal([2, 3], "float64")
+    flow = ARFlowBijector(network, transformer, jit_compile=jit_compile)
     x = flow.forward(u)
     reference = ARFlowBijector(network, transformer, sampling="reference", jit_compile=False)
     np.testing.assert_allclose(x, reference.forward(tf.identity(u)), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(flow.inverse(tf.identity(x)), u, rtol=1e-10, atol=1e-10)
-    assert np.abs(x - u).max() > 0.5
+    assert np.abs(x - u).max() > 0.1
 
 
-@each_transformer
-@pytest.mark.parametrize("iterations", [64, pytest.param(1, marks=pytest.mark.slow)])
-def test_gradients_of_samples_are_those_of_the_loop(transformer, iterations, monkeypatch):
-    # With one iteration the fall-back is used: backwards through the loop around the solver's.
+@pytest.mark.parametrize(
+    ["name", "iterations"],
+    [
+        ("mixture", 64),
+        pytest.param("spline", 64, marks=pytest.mark.slow),
+        # The fall-back, backwards through the loop around the solver's.
+        pytest.param("mixture", 1, marks=pytest.mark.slow),
+        pytest.param("spline", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_gradients_of_samples_are_those_of_the_loop(name, iterations, monkeypatch):
     monkeypatch.setattr("tfp_ar.bijectors.implicit.MAX_ITERATIONS", iterations)
+    transformer = TRANSFORMERS[name]
     network = LazyReversed([4], transformer.num_params, dtype="float64")
     network.build((None, 4))
     helpers.randomize(network, 0.4, seed=42)
@@ -57,22 +66,15 @@ def test_compiled_gradients_of_samples(transformer, mode):
 
 
 @each_transformer
-def test_a_new_network_starts_near_the_identity(transformer):
-    flow = ARFlowBijector(wavenet(transformer, scale=0.0), transformer, jit_compile=False)
-    x = helpers.normal([5, 4], "float64")
-    within = 1e-12 if isinstance(transformer, Spline) else 0.5**2 / 2
-    assert np.abs(flow.inverse(x) - x).max() < within
-
-
-@each_transformer
 def test_num_params_of_another_network(transformer):
     with pytest.raises(ValueError, match="network.num_params: expected .*, which .*, got 2"):
         ARFlowBijector(WaveNet([4]), bijector_fn=transformer)
 
 
+@pytest.mark.slow
 @each_transformer
 def test_levels_keras_training_and_a_saved_model(transformer, tmp_path):
-    network = wavenet(transformer, scale=0.0, dtype="float32")
+    network = wavenet(transformer, 4, scale=0.0, dtype="float32")
     flow = ARFlowBijector(network, bijector_fn=transformer, jit_compile=False)
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
     levels = tfp_ar.Dequantized(tfd.TransformedDistribution(base, Chain([Bounded(0, 256), flow])))
@@ -119,6 +121,7 @@ def fitted_nats(transformer, steps=150):
     return -float(tf.reduce_mean(flow.log_prob(two_humps(512, seed=2))))
 
 
+@pytest.mark.slow
 @each_transformer
 def test_two_humps_are_fitted_where_an_affine_flow_fails(transformer):
     # Of each variable, given its past, two humps of standard deviation 0.5, some 6 apart: their
