@@ -265,10 +265,10 @@ def flow(make, **kwargs):
     return lambda dtype: tfp_ar.ARFlowBijector(make(dtype), **kwargs)
 
 
-def with_transformer(name, transformer):
+def with_transformer(name, transformer, slow=False):
     """The entry of a flow of `transformer`."""
     make = flow(lazy(num_params=transformer.num_params), bijector_fn=transformer, **_PLAIN)
-    return Entry(name, make, (4,))
+    return Entry(name, make, (4,), slow=slow)
 
 
 def stack(chain, make, number=2, **kwargs):
@@ -332,7 +332,7 @@ FLOWS = [
     ),
     Entry("flow_decreasing", flow(lazy(), bijector_fn=decreasing, **_PLAIN), (4,)),
     with_transformer("flow_mixture", tfp_ar.bijectors.MixtureOfLogistics(2)),
-    with_transformer("flow_spline", tfp_ar.bijectors.RationalQuadraticSpline(3)),
+    with_transformer("flow_spline", tfp_ar.bijectors.RationalQuadraticSpline(3), slow=True),
     Entry("bound", bound(flow(_GLOBAL, **_PLAIN), (2,)), (4,)),
     Entry("bound_both", bound(flow(wavenet(conditional_shape=_BOTH), **_PLAIN), _BOTH), (4,)),
 ]

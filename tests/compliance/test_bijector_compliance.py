@@ -28,6 +28,7 @@ ALIKE = {
     "flow_tight_bound": ("flow_on_wavenet_kernel_3",),
     "flow_shift": ("flow_lambda",),
     "flow_decreasing": ("flow_lambda",),
+    "flow_mixture": ("flow_lambda",),  # but for its solver: see test_monotone_bijector.py
     "bound_both": ("bound", "flow_on_wavenet_channels_both"),
     "chain_conditioned": ("chain", "invert_conditioned"),
     "invert_chain": ("invert", "chain"),
