@@ -266,6 +266,12 @@ def flow(make, **kwargs):
     return lambda dtype: tfp_ar.ARFlowBijector(make(dtype), **kwargs)
 
 
+def with_transformer(name, transformer, slow=False):
+    """The entry of a flow of `transformer`."""
+    make = flow(lazy(num_params=transformer.num_params), bijector_fn=transformer, **_PLAIN)
+    return Entry(name, make, (4,), slow=slow)
+
+
 def stack(chain, make, number=2, **kwargs):
     """A function dtype -> flows and permutations in turn, in `chain`."""
 
@@ -321,6 +327,8 @@ FLOWS = [
         (4,),
     ),
     Entry("flow_decreasing", flow(lazy(), bijector_fn=decreasing, **_PLAIN), (4,), slow=True),
+    with_transformer("flow_mixture", tfp_ar.bijectors.MixtureOfLogistics(2), slow=True),
+    with_transformer("flow_spline", tfp_ar.bijectors.RationalQuadraticSpline(3), slow=True),
     Entry("bound", bound(flow(_GLOBAL, **_PLAIN), (2,)), (4,)),
     Entry(
         "bound_both",

@@ -5,5 +5,15 @@ from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
 from tfp_ar.bijectors.bind import bind
 from tfp_ar.bijectors.bounded import Bounded
 from tfp_ar.bijectors.chain import Chain
+from tfp_ar.bijectors.mixture_of_logistics import MixtureOfLogistics
+from tfp_ar.bijectors.rational_quadratic_spline import RationalQuadraticSpline
 
-__all__ = ["ARFlowBijector", "Affine", "Bounded", "Chain", "bind"]
+__all__ = [
+    "ARFlowBijector",
+    "Affine",
+    "Bounded",
+    "Chain",
+    "MixtureOfLogistics",
+    "RationalQuadraticSpline",
+    "bind",
+]

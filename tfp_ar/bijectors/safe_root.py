@@ -1,0 +1,115 @@
+"""Solutions x of increasing equations c(x; theta) = u, and their derivatives.
+
+A `curve` here is a function (x [...], *theta) -> (c [...], log dc/dx [...]), elementwise in x and
+increasing in it.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+# Steps that may be Newton's; all after them halve the bracket, so that the number is bounded.
+NEWTON_STEPS = 24
+# Halvings, besides one for each bit of the significand: for brackets of 2^24 times the solution.
+MORE_HALVINGS = 24
+# The residual asked for, in units of rounding of max(1, |u|). Evaluating a curve has an error of
+# some 4 of these; fewer would be asking for luck.
+RESIDUAL_IN_EPSILON = 8.0
+
+
+def max_iterations(dtype) -> int:
+    """The most evaluations of the curve that `safe_root` makes in a dtype."""
+    return NEWTON_STEPS + np.finfo(tf.as_dtype(dtype).as_numpy_dtype).nmant + 1 + MORE_HALVINGS
+
+
+def safe_root(curve, u, low, high, start):
+    """Solves c(x) = u for x in [low, high]: Newton's method that bisects where it would fail.
+
+    Each iteration evaluates the curve once and moves an end of the bracket to where it did. The
+    next x is Newton's if that lies inside the bracket and its step is at most half the last one,
+    else the middle. An entry ends when its residual is at most
+
+        8 eps max(1, |u|) + 2 eps |x| dc/dx
+
+    (the second term is what a unit of rounding of x does to u), or when no number is left inside
+    its bracket; the loop ends with its last entry. NaN ends at once, and stays.
+
+    Args:
+      curve: function x [...] -> (c, log dc/dx).
+      u: [...].
+      low: like u, at most the solution.
+      high: like u, at least the solution.
+      start: like u, where to evaluate first, in [low, high].
+
+    Returns: x like u, and the number of iterations, an int32 scalar.
+    """
+    epsilon = np.finfo(u.dtype.as_numpy_dtype).eps
+    most = max_iterations(u.dtype)
+    tolerance = RESIDUAL_IN_EPSILON * epsilon * tf.maximum(tf.abs(u), 1.0)
+
+    def improve(k, x, low, high, last, done):
+        value, log_slope = curve(x)
+        residual, slope = value - u, tf.exp(log_slope)
+        above = residual > 0.0
+        low, high = tf.where(above, low, x), tf.where(above, x, high)
+        middle = 0.5 * low + 0.5 * high
+        newton = x - residual / slope  # on a plateau infinite, and not taken
+        step = tf.abs(newton - x)
+        taken = (newton > low) & (newton < high) & (step <= 0.5 * last) & (k < NEWTON_STEPS)
+        new = tf.where(taken, newton, middle)
+        # Written so that a NaN is done.
+        solved = ~(tf.abs(residual) > tolerance + 2.0 * epsilon * slope * tf.abs(x))
+        done = done | solved | ~((low < middle) & (middle < high))
+        last = tf.where(taken, step, high - low)
+        x = tf.where(done, x, new)
+        return (k + 1, *(tf.ensure_shape(v, u.shape) for v in (x, low, high, last, done)))
+
+    count, x, *_ = tf.while_loop(
+        lambda k, x, low, high, last, done: ~tf.reduce_all(done),
+        improve,
+        (
+            tf.constant(0),
+            start,
+            low,
+            high,
+            tf.fill(tf.shape(u), tf.constant(np.inf, u.dtype)),
+            tf.zeros_like(u, tf.bool),
+        ),
+        shape_invariants=(tf.TensorShape([]), *[u.shape] * 5),
+        maximum_iterations=most,
+    )
+    return x, count
+
+
+def with_implicit_gradient(curve, x, u, theta):
+    """x, known to solve c(x; theta) = u, as a differentiable function of u and theta.
+
+        dx = (du - sum_j dc/dtheta_j dtheta_j) / (dc/dx)
+
+    All derivatives are right, higher ones too. How x was found does not matter, nor is it gone
+    through backwards: a loop may be inside compiled code, and keeps nothing.
+
+    Args:
+      curve: function (x, *theta) -> (c, log dc/dx), differentiable.
+      x: [...], the solution.
+      u: like x.
+      theta: list of tensors.
+    """
+
+    @tf.custom_gradient
+    def attach(x, u, *theta):
+        def gradient(dx):
+            # Attached again: a derivative of this gradient has to know that x depends on u.
+            solution = attach(x, u, *theta)
+            copies = [tf.identity(t) for t in theta]  # of which `solution` is no function
+            with tf.GradientTape() as tape:
+                tape.watch(copies)
+                value, log_slope = curve(solution, *copies)
+            du = dx * tf.exp(-log_slope)
+            pulled = tape.gradient(
+                value, copies, -du, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            return tf.zeros_like(x), du, *pulled
+
+        return tf.identity(x), gradient
+
+    return attach(tf.stop_gradient(x), u, *theta)
