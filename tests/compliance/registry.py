@@ -28,7 +28,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tfp_ar.networks import AutoregressiveNetwork, GatedPixelCNN, PixelCNN, WaveNet
+from tfp_ar.networks import AutoregressiveNetwork, Flipped, GatedPixelCNN, PixelCNN, WaveNet
 from tfp_ar.networks.layer_network import as_network
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -173,6 +173,11 @@ def pixels(network, event_shape, num_layers=2, **kwargs):
     return make
 
 
+def flipped(make, axes):
+    """A function dtype -> what `make(dtype)` gives, in another direction."""
+    return lambda dtype: Flipped(make(dtype), axes)
+
+
 def lazy(**kwargs):
     """A function dtype -> LazyReversed of 4 variables, not yet built; quicker to trace."""
     return lambda dtype: LazyReversed([4], dtype=dtype, **kwargs)
@@ -235,6 +240,13 @@ NETWORKS = [
     ),
     Entry("lazy_reversed", lazy(), (4,), slow=True),
     Entry("lazy_reversed_global", lazy(conditional_shape=[2]), (4,), (2,)),
+    Entry(
+        "flipped",
+        flipped(wavenet((3, 2), (1,), conditional_shape=_CHANNELS_BOTH), [0, 1]),
+        (3, 2),
+        _CHANNELS_BOTH,
+        slow=True,
+    ),
     Entry("shuffled", lambda dtype: Shuffled(dtype=dtype), (2, 3)),
     Entry("keras_layer", lambda dtype: as_network(MaskedPairs([5], dtype=dtype), [5]), (5,)),
 ]
@@ -282,6 +294,26 @@ def stack(chain, make, number=2, **kwargs):
         return chain(parts)
 
     return made
+
+
+def norm_and(make):
+    """A function dtype -> an ActNorm of fixed numbers around what `make(dtype)` gives."""
+
+    def made(dtype):
+        fixed = {
+            name: helpers.normal([4], dtype, (3, i))
+            for i, name in enumerate(("shift", "log_scale"))
+        }
+        return tfp_ar.bijectors.Chain([tfp_ar.bijectors.ActNorm([4], **fixed), make(dtype)])
+
+    return made
+
+
+def factory(make, **kwargs):
+    """A function dtype -> two flows of opposite directions, by `tfp_ar.bijectors.stack`."""
+    return lambda dtype: tfp_ar.bijectors.stack(
+        lambda _: make(dtype), 2, actnorm=False, **_PLAIN, **kwargs
+    )
 
 
 def invert(make):
@@ -347,6 +379,8 @@ COMPOSITIONS = [
     Entry("chain", stack(_Chain, lazy(), **_PLAIN), (4,), slow=True),
     Entry("chain_conditioned", stack(_Chain, _GLOBAL, **_PLAIN), (4,), (2,)),
     Entry("invert_chain", invert(stack(_Chain, lazy(), number=1, **_PLAIN)), (4,), slow=True),
+    Entry("act_norm", norm_and(flow(lazy(), **_PLAIN)), (4,), slow=True),
+    Entry("stack", factory(_GLOBAL), (4,), (2,), slow=True),
     Entry("bound_tfb_chain", bound(stack(tfb.Chain, _GLOBAL, number=1, **_PLAIN), (2,)), (4,)),
 ]
 

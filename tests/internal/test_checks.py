@@ -31,6 +31,39 @@ def test_positive_int_refuses(value, error):
 
 
 @pytest.mark.parametrize(
+    "value, want",
+    [
+        (1, (1,)),
+        (-1, (2,)),
+        ([], ()),
+        ([2, 0], (0, 2)),
+        (np.array([-3]), (0,)),
+        (np.int64(1), (1,)),
+    ],
+)
+def test_axes_are_counted_from_0_and_sorted(value, want):
+    axes = checks.axes("axis", value, 3)
+    assert axes == want and type(axes) is tuple
+
+
+@pytest.mark.parametrize(
+    "value, error, message",
+    [
+        (3, ValueError, r"^axis: expected axes in -3\.\.2, got 3\.$"),
+        ([0, -4], ValueError, r"^axis: expected axes in -3\.\.2, got \[0, -4\]\.$"),
+        ([2, -1], ValueError, r"^axis: expected each axis once, got \[2, -1\]\.$"),
+        (True, TypeError, "^axis: expected an axis or a sequence of axes, got True"),
+        ("0", TypeError, "^axis: expected an axis or a sequence of axes, got '0'"),
+        ([1.0], TypeError, r"^axis: expected an axis or a sequence of axes, got \[1\.0\]"),
+        (None, TypeError, "^axis: expected an axis or a sequence of axes, got None"),
+    ],
+)
+def test_axes_refuses(value, error, message):
+    with pytest.raises(error, match=message):
+        checks.axes("axis", value, 3)
+
+
+@pytest.mark.parametrize(
     "value", [[2, 3], (2, 3), np.array([2, 3]), tf.TensorShape([2, 3]), tf.constant([2, 3])]
 )
 def test_positive_ints_takes_sequences(value):

@@ -149,8 +149,7 @@ class Sampler:
 
     def _is_reference(self, network):
         """Whether samples come from the loop of whole passes, costly to go through backwards."""
-        own = type(network).generate
-        return self._sampling == REFERENCE or own is AutoregressiveNetwork.generate
+        return self._sampling == REFERENCE or not network.has_cached_generate
 
 
 def _refuse(*_, variables=None):

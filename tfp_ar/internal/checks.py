@@ -50,6 +50,32 @@ def positive_ints(name: str, value) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
+def axes(name: str, value, rank: int) -> tuple[int, ...]:
+    """Returns an axis, or a sequence of different axes, of a tensor of `rank` as a sorted tuple.
+
+    Args:
+      name: the argument's name, for the message.
+      value: an int or a sequence of ints; negative ones count from the last axis.
+      rank: the number of axes.
+
+    Raises:
+      TypeError: if `value` is neither.
+      ValueError: if an axis is out of range or comes twice.
+    """
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        given = [operator.index(v) for v in ([value] if np.ndim(value) == 0 else value)]
+    except TypeError:
+        raise TypeError(f"{name}: expected an axis or a sequence of axes, got {value!r}.") from None
+    if any(not -rank <= axis < rank for axis in given):
+        raise ValueError(f"{name}: expected axes in {-rank}..{rank - 1}, got {value!r}.")
+    axes = sorted(axis % rank for axis in given)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name}: expected each axis once, got {value!r}.")
+    return tuple(axes)
+
+
 def odd_pair(name: str, value) -> tuple[int, int]:
     """Returns an odd positive integer, or a pair of them, as a pair.
 

@@ -89,6 +89,11 @@ class AutoregressiveNetwork(keras.layers.Layer):
         """
         return np.arange(self.event_size, dtype=np.int32)
 
+    @property
+    def has_cached_generate(self) -> bool:
+        """Whether `generate` is more than the reference, a parallel pass for each variable."""
+        return type(self).generate is not AutoregressiveNetwork.generate
+
     def call(self, x, conditional_input=None, training=None):
         """The parallel pass for x [B, *event_shape]; returns [B, *event_shape, num_params]."""
         raise NotImplementedError(f"{type(self).__name__} must define call(x, ...).")

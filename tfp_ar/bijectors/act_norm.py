@@ -1,0 +1,214 @@
+"""A scale and a shift for each channel, set by data."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_ar.bijectors.uncached import Uncached
+from tfp_ar.internal import batching, checks, tf_private
+from tfp_ar.internal.variables import OwnHash, StableTensors
+from tfp_ar.networks.conditioning import static_shape
+
+tfb = tfp.bijectors
+
+
+class ActNorm(tfb.Bijector):
+    """Activation normalisation: a trainable scale and shift for each channel.
+
+        forward: x = exp(log_scale) u + shift
+        inverse: u = (x - shift) exp(-log_scale)
+        log|det dx/du| = sum of log_scale over all variables of the event
+
+    A new one is the identity. `initialize(data)` sets it such that `inverse` gives each channel of
+    those data mean 0 and standard deviation 1; from then on shift and log_scale are trained like
+    any weights. That is an explicit step, before training: a state that the first call changes
+    would be lost in a `tf.function` and in a SavedModel. `tfp_ar.bijectors.initialize` does it for
+    all of a stack.
+
+    Args:
+      event_shape: the shape of one x, e.g. [L], [L, C] or [H, W, C].
+      axis: the axis, or axes, of the event that have parameters of their own at each index; the
+        others share them. Default -1: each channel of [L, C] or [H, W, C], each variable of [L].
+        [] is one pair for the whole event.
+      shift: a tf.Variable or tensor of the event's rank, with size 1 along the axes that share.
+        Default None: a new variable of zeros.
+      log_scale: likewise.
+      dtype: the dtype of x. Default None: that of `shift` or `log_scale`, if given, otherwise
+        Keras' `floatx`.
+      validate_args: passed on to TFP. Default False.
+      name: name for the ops. Default 'act_norm'.
+
+    Raises:
+      TypeError, ValueError: if `event_shape` or `axis` are none, or a parameter has another shape.
+
+    Cost: elementwise; the log-det is a sum of the parameters.
+
+    References:
+      D. P. Kingma and P. Dhariwal, Glow: Generative flow with invertible 1x1 convolutions,
+        arXiv:1807.03039, 2018, section 3.1.
+
+    >>> act_norm = ActNorm(event_shape=[3])
+    >>> data = tf.constant([[0.0, 2.0, 5.0], [2.0, 6.0, 5.0]])
+    >>> act_norm.initialize(data)
+    >>> print(act_norm.inverse(data).numpy())
+    [[-1. -1.  0.]
+     [ 1.  1.  0.]]
+    >>> [variable.name for variable in act_norm.trainable_variables]
+    ['log_scale:0', 'shift:0']
+    """
+
+    def __init__(
+        self,
+        event_shape,
+        axis=-1,
+        shift=None,
+        log_scale=None,
+        dtype=None,
+        validate_args=False,
+        name="act_norm",
+    ):
+        parameters = dict(locals())
+        self._event_shape = checks.positive_ints("event_shape", event_shape)
+        self._axes = checks.axes("axis", axis, len(self._event_shape))
+        shape = [n if i in self._axes else 1 for i, n in enumerate(self._event_shape)]
+        dtype = _dtype(dtype, shift, log_scale)
+        self._shift = parameters["shift"] = _parameter("shift", shift, shape, dtype)
+        self._log_scale = parameters["log_scale"] = _parameter("log_scale", log_scale, shape, dtype)
+        with tf.name_scope(name) as name:
+            super().__init__(
+                forward_min_event_ndims=len(self._event_shape),
+                is_constant_jacobian=True,
+                dtype=dtype,
+                validate_args=validate_args,
+                parameters=parameters,
+                name=name,
+            )
+        self._cache = Uncached(self)  # TFP's knows no weights: it would give stale answers
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one x."""
+        return self._event_shape
+
+    @property
+    def axis(self) -> tuple[int, ...]:
+        """The axes that have parameters of their own at each index, counted from 0."""
+        return self._axes
+
+    @property
+    def shift(self):
+        """What is added, of the event's rank."""
+        return self._shift
+
+    @property
+    def log_scale(self):
+        """Logarithm of what is multiplied with, of the event's rank."""
+        return self._log_scale
+
+    def initialize(self, data) -> None:
+        """Sets shift and log_scale to mean and log standard deviation of each channel of `data`.
+
+        A channel that is constant in `data` (a single row, say) gets scale 1. Call it eagerly.
+
+        Args:
+          data: [..., *event_shape], at least one row.
+
+        Raises:
+          TypeError: if shift and log_scale are no variables.
+          ValueError: if `data` have another shape, no row, or values that are not finite.
+          RuntimeError: inside a tf.function.
+        """
+        self.assign(*self.statistics(data))
+
+    def statistics(self, data) -> tuple[np.ndarray, np.ndarray]:
+        """What `initialize` sets: mean and log standard deviation of each channel."""
+        if not tf.executing_eagerly():
+            raise RuntimeError(
+                f"{self.name}: expected `initialize` to be called eagerly, before training, got a "
+                "call inside a tf.function."
+            )
+        data = np.asarray(data, np.float64)  # sums of many float32 would lose digits
+        checks.event_shape("data", data.shape, self._event_shape)
+        if not data.size:
+            raise ValueError(f"data: expected at least one row, got shape {list(data.shape)}.")
+        if not np.isfinite(data).all():
+            raise ValueError(f"data: expected finite values, got others where {self.name!r} acts.")
+        rank = len(self._event_shape)
+        kept = {data.ndim - rank + axis for axis in self._axes}
+        reduced = tuple(set(range(data.ndim)) - kept)
+        mean = data.mean(reduced, keepdims=True)
+        deviation = data.std(reduced, keepdims=True)
+        # What is below the rounding of the data themselves is no deviation.
+        limits = np.finfo(self.dtype.as_numpy_dtype)
+        constant = deviation <= np.maximum(limits.eps * np.abs(mean), limits.tiny)
+        log_scale = np.log(np.where(constant, 1.0, deviation))
+        shape = self._log_scale.shape.as_list()
+        return mean.reshape(shape), log_scale.reshape(shape)
+
+    def assign(self, shift, log_scale) -> None:
+        """Assigns values to the two variables.
+
+        Raises:
+          TypeError: if they are tensors instead.
+        """
+        for name, parameter in (("shift", self._shift), ("log_scale", self._log_scale)):
+            if not isinstance(parameter, tf.Variable):
+                raise TypeError(
+                    f"{name}: expected {self.name!r} to have a tf.Variable to set, got a tensor."
+                )
+        self._shift.assign(tf.cast(shift, self.dtype))
+        self._log_scale.assign(tf.cast(log_scale, self.dtype))
+
+    # The maps ------------------------------------------------------------------------------------
+
+    def _forward(self, x):
+        checks.event_shape("x", static_shape(x), self._event_shape)
+        return tf.exp(self._log_scale) * x + self._shift
+
+    def _inverse(self, y):
+        checks.event_shape("y", static_shape(y), self._event_shape)
+        return (y - self._shift) * tf.exp(-self._log_scale)
+
+    def _forward_log_det_jacobian(self, x):
+        repeats = int(np.prod(self._event_shape)) // int(np.prod(self._log_scale.shape))
+        log_det = repeats * tf.reduce_sum(self._log_scale)
+        return tf.broadcast_to(log_det, batching.leading(x, len(self._event_shape)))
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self._forward_log_det_jacobian(y)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return {}  # neither parameter has a batch shape
+
+    # As ARFlowBijector: what the caches of TFP's compositions compare must know the weights.
+
+    def _get_parameterization(self):
+        state = {"values": tuple(map(StableTensors.key, (self._shift, self._log_scale)))}
+        if tf_private.tape_is_active():
+            state["tape"] = OwnHash()
+        return {**self.parameters, **state}
+
+    def __eq__(self, other):
+        return self is other or super().__eq__(other)
+
+    __hash__ = tfb.Bijector.__hash__
+
+
+def _dtype(dtype, *parameters) -> tf.DType:
+    """The dtype asked for, or else that of the first parameter which has one."""
+    known = [dtype, *(getattr(parameter, "dtype", None) for parameter in parameters)]
+    known = [d for d in known if d is not None]
+    return tf.as_dtype(known[0] if known else keras.config.floatx())
+
+
+def _parameter(name, value, shape, dtype):
+    """`value` as a variable or tensor of `shape`; a new variable if it is None."""
+    if value is None:
+        return tf.Variable(tf.zeros(shape, dtype), name=name)
+    if not isinstance(value, tf.Variable):
+        value = tf.convert_to_tensor(value, dtype)
+    if value.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape.as_list()}.")
+    return value

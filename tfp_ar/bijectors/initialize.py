@@ -1,0 +1,137 @@
+"""Sets every ActNorm of a stack by data."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_ar.bijectors import routing
+from tfp_ar.bijectors.act_norm import ActNorm
+from tfp_ar.bijectors.bind import members
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+_SEED = (0, 0)  # any one: noise of dequantization hardly moves a mean
+
+
+@tf.autograph.experimental.do_not_convert
+def initialize(bijector_or_distribution, data, conditional_input=None, seed=_SEED) -> None:
+    """Sets every ActNorm by what the bijectors outside of it make of the data.
+
+    From the data side to the base, each ActNorm is set such that what it passes on has mean 0 and
+    deviation 1 in each channel; then its neighbour is. (One inside an odd number of `tfb.Invert`
+    maps towards the base by its `forward`; that is what is normalised there.) Call it once, eagerly
+    and before training. Either all are set or, on an error, none.
+
+    Args:
+      bijector_or_distribution: a tfb.Bijector in whose compositions and inverses there are
+        ActNorms, or a tfd.Distribution around such: TransformedDistribution, Dequantized,
+        Independent, Sample.
+      data: [..., *event_shape], a few hundred rows of what is modelled; integers for a Dequantized.
+      conditional_input: what the data are conditioned on, as `bind` takes it. Default None.
+      seed: stateless seed of the noise that a Dequantized adds. Default: a fixed one.
+
+    Raises:
+      TypeError: if it is neither a bijector nor a distribution, or an ActNorm has no variables.
+      ValueError: if there is no ActNorm in it, or one where data do not come by (a mixture, say);
+        if an ActNorm comes twice; if data or conditioning do not fit.
+      RuntimeError: inside a tf.function.
+
+    Cost: one pass towards the base, as far as there are ActNorms, with all rows at once in memory.
+
+    References:
+      D. P. Kingma and P. Dhariwal, Glow: Generative flow with invertible 1x1 convolutions,
+        arXiv:1807.03039, 2018, section 3.1 (data-dependent initialization).
+
+    >>> chain = Chain([Bounded(0, 256), ActNorm([2]), tfb.Permute([1, 0]), ActNorm([2])])
+    >>> levels = np.random.default_rng(0).integers(0, 40, [500, 2])
+    >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [2])
+    >>> images = Dequantized(tfd.TransformedDistribution(base, chain))
+    >>> initialize(images, levels)
+    >>> u = chain.inverse(levels + np.float32(0.5))
+    >>> print(f"mean {np.mean(u):.1f}, deviation {np.std(u):.1f}")
+    mean 0.0, deviation 1.0
+    """
+    whole = bijector_or_distribution
+    if not isinstance(whole, (tfd.Distribution, tfb.Bijector)):
+        raise TypeError(
+            f"bijector_or_distribution: expected a tfd.Distribution or tfb.Bijector, got {whole!r}."
+        )
+    if not _act_norms(whole):
+        raise ValueError(
+            f"bijector_or_distribution: expected an ActNorm in it, got none in {whole.name!r}."
+        )
+    act_norms = _act_norms(whole)
+    walk = _Walk(seed, len(act_norms))
+    value = tf.cast(data, act_norms[0].dtype)
+    whole = routing.conditioned(whole, conditional_input)  # the ActNorms in it are the same
+    if isinstance(whole, tfb.Bijector):
+        walk.through(whole, value, forward=False)
+    else:
+        walk.distribution(whole, value)
+    for act_norm, values in walk.found:
+        act_norm.assign(*values)
+
+
+class _Walk:
+    """Goes from the data side to the base and collects what to assign to each ActNorm."""
+
+    def __init__(self, seed, num_act_norms):
+        self.seed, self.num_act_norms = seed, num_act_norms
+        self.found = []  # (ActNorm, (shift, log_scale))
+
+    def distribution(self, distribution, value):
+        """Through what stands around or inside `distribution`, as far as there are ActNorms."""
+        if not _act_norms(distribution):
+            return
+        inner = getattr(distribution, "distribution", None)
+        if not isinstance(inner, tfd.Distribution):
+            raise ValueError(_out_of_reach(distribution))
+        if hasattr(distribution, "dequantizer"):
+            seed = tfp.random.sanitize_seed(self.seed)
+            value = distribution.dequantizer.dequantize(value, 1, seed)[0][0]
+        elif routing.is_transformed(distribution):
+            value = self.through(distribution.bijector, value, forward=False)
+        self.distribution(inner, value)
+
+    def through(self, bijector, value, forward):
+        """What `bijector`, with its ActNorms set, makes of `value` in that direction."""
+        if isinstance(bijector, ActNorm):
+            return self._act_norm(bijector, value, forward)
+        if len(self.found) == self.num_act_norms:
+            return value  # of no use to anyone
+        if not _act_norms(bijector):
+            return bijector.forward(value) if forward else bijector.inverse(value)
+        if isinstance(bijector, tfb.Composition):
+            walk = bijector._call_walk_forward if forward else bijector._call_walk_inverse
+            return walk(lambda member, v, **_: self.through(member, v, forward), value)
+        inner = getattr(bijector, "bijector", None)  # tfb.Invert
+        if not isinstance(inner, tfb.Bijector):
+            raise ValueError(_out_of_reach(bijector))
+        return self.through(inner, value, not forward)
+
+    def _act_norm(self, act_norm, value, forward):
+        if any(known is act_norm for known, _ in self.found):
+            raise ValueError(
+                f"bijector_or_distribution: expected each ActNorm once, got {act_norm.name!r} "
+                "twice; what sets it at one place does not at the other."
+            )
+        mean, log_deviation = values = act_norm.statistics(value)
+        if forward:  # exp(log_scale) u + shift is to be (u - mean) / deviation
+            values = (-mean * np.exp(-log_deviation), -log_deviation)
+        self.found.append((act_norm, values))
+        shift, log_scale = (tf.cast(v, act_norm.dtype) for v in values)
+        fixed = act_norm.copy(shift=shift, log_scale=log_scale)
+        return fixed.forward(value) if forward else fixed.inverse(value)
+
+
+def _act_norms(value) -> list[ActNorm]:
+    """All that `value` holds, wherever."""
+    return [member for member in members(value) if isinstance(member, ActNorm)]
+
+
+def _out_of_reach(holder) -> str:
+    return (
+        "bijector_or_distribution: expected ActNorms in compositions and inverses, and these in "
+        f"distributions that pass a value on, got one inside {type(holder).__name__} "
+        f"{holder.name!r}. Initialize what is inside on its own."
+    )
