@@ -86,7 +86,7 @@ def dequantization_gap(
     ... )
     >>> x = np.random.default_rng(0).binomial(1, 0.73, [500, 2])
     >>> print(dequantization_gap(tfp_ar.Dequantized(coin), x))
-    0.900 bits/dim by one sample, 0.837 by 64; gap 0.0637, standard error 0.0020
+    0.941 bits/dim by one sample, 0.867 by 64; gap 0.0736, standard error 0.0009
     """
     if not isinstance(distribution, Dequantized):
         raise TypeError(f"distribution: expected a tfp_ar.Dequantized, got {distribution!r}.")

@@ -5,12 +5,12 @@ import tensorflow_probability as tfp
 
 from tfp_ar.bijectors import ARFlowBijector
 from tfp_ar.networks import GatedPixelCNN, WaveNet
+from tfp_ar.networks.wavenet import default_dilations
 
 tfb = tfp.bijectors
 
 # Noise depends on what is near: a short reach will do.
-_DILATIONS = (1, 2, 4)  # of WaveNet: 8 steps
-_NUM_LAYERS = 3  # of GatedPixelCNN: 3 pixels to each side
+_NUM_LAYERS = 3  # of WaveNet, dilations 1, 2, 4: 8 steps; of GatedPixelCNN: 3 pixels to each side
 _ENCODER_DILATIONS = (1, 2)  # 3 steps or pixels to each side
 
 
@@ -25,7 +25,8 @@ def make_noise_flow(event_shape, width, dropout=0.0, seed=None, dtype=None) -> t
     if len(event_shape) == 3:
         network = GatedPixelCNN(event_shape, filters=width, num_layers=_NUM_LAYERS, **settings)
     else:
-        network = WaveNet(event_shape, residual_channels=width, dilations=_DILATIONS, **settings)
+        dilations = default_dilations(event_shape[0], kernel_size=2)[:_NUM_LAYERS]
+        network = WaveNet(event_shape, residual_channels=width, dilations=dilations, **settings)
     return tfb.Invert(ARFlowBijector(network, name="noise_flow"))
 
 
