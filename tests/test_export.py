@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
+from tests.dequantizers.examples import noise
 from tests.training.models import BOTH, LENGTH, both_conditions, conditions, integers, reals
 from tfp_ar.bijectors import Bounded, Chain
 
@@ -68,6 +69,7 @@ MODELS = {
     "integers_4": lambda: tfp_ar.Dequantized(
         integer_flow(conditional_shape=[3]), num_importance_samples=4
     ),
+    "learned_noise": lambda: tfp_ar.Dequantized(integer_flow(), noise("float32", LENGTH, high=8)),
     "bound": lambda: tfp_ar.bind(flow([ar(conditional_shape=[3])]), conditions(3)),
     "levels": lambda: levels(jit_compile=True),
     "levels_conditional": lambda: levels(conditional_shape=[3]),

@@ -8,7 +8,7 @@ from scipy import stats
 
 from tfp_ar.bijectors import Bounded
 from tfp_ar.dequantizers import Dequantizer, Uniform
-from tfp_ar.dequantizers.uniform import num_noise_bits
+from tfp_ar.dequantizers.uniform import keep_inside, num_noise_bits
 
 tfd = tfp.distributions
 EDGES = [0, 255, 65535]
@@ -60,6 +60,20 @@ def test_the_number_of_bits():
     assert bits([2**50, 2**51, 2**60], "float64") == [1, 0, 0]
     assert bits([0, 1, 255, 512], "float16") == [10, 9, 2, 0]
     assert bits([0, 1, 63, 64, 128], "bfloat16") == [7, 6, 1, 0, 0]
+
+
+@each_dtype
+@pytest.mark.parametrize("x", INTEGERS)
+def test_noise_from_elsewhere_is_kept_inside(x, dtype):
+    whole = tf.constant(x, dtype)
+    u = tf.constant([-1.0, 0.0, 1e-30, 0.5, 1.0 - 1e-16, 1.0, 2.0], dtype)
+    kept = keep_inside(u, whole)
+    np.testing.assert_array_equal(tf.floor(whole + kept), np.full([7], x))
+    assert np.all((whole + kept > whole) & (whole + kept < whole + 1.0))
+    least = 2.0 ** (-1 - num_noise_bits(whole).numpy())  # the least that Uniform draws
+    np.testing.assert_array_equal(kept, np.clip(u, least, 1.0 - least))
+    own = Uniform().noise(whole, 1000, [1, 2])
+    np.testing.assert_array_equal(keep_inside(own, whole), own)
 
 
 @pytest.mark.parametrize("x", [2**22, 2**22 + 1, 2**23 - 1])

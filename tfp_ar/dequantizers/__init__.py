@@ -2,5 +2,6 @@
 
 from tfp_ar.dequantizers.dequantizer import Dequantizer
 from tfp_ar.dequantizers.uniform import Uniform
+from tfp_ar.dequantizers.variational import Variational
 
-__all__ = ["Dequantizer", "Uniform"]
+__all__ = ["Dequantizer", "Uniform", "Variational"]

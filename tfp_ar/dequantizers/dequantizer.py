@@ -1,5 +1,7 @@
 """What `tfp_ar.Dequantized` asks of the noise that it adds to integers."""
 
+import inspect
+
 import tensorflow as tf
 
 
@@ -7,6 +9,7 @@ class Dequantizer(tf.Module):
     """Draws noise u in (0, 1)^d for integers x from some q(u | x).
 
     A subclass defines `dequantize`; it may hold variables, which `tfp_ar.Dequantized` then shows.
+    If its networks have dropout, `dequantize` takes one argument more, `training=None`.
 
     >>> class Middle(Dequantizer):  # no noise at all: the value of the density in the middle
     ...     def dequantize(self, x, num_samples, seed):
@@ -30,3 +33,8 @@ class Dequantizer(tf.Module):
         raise NotImplementedError(
             f"{type(self).__name__} must define dequantize(x, num_samples, seed)."
         )
+
+    @property
+    def takes_training(self) -> bool:
+        """Whether `dequantize` has the argument `training`."""
+        return "training" in inspect.signature(self.dequantize).parameters

@@ -62,6 +62,16 @@ def num_noise_bits(x):
     return tf.clip_by_value(significant - 1 - integer_bits, 0, _MOST_BITS)
 
 
+def keep_inside(u, x):
+    """u, moved to where the noise for integers x begins and ends if it is closer to 0 or 1.
+
+    These are the middles of the first and the last of its 2^k cells, the outermost numbers for
+    which the float x + u is strictly between x and x + 1.
+    """
+    least = _power_of_two(-1 - num_noise_bits(x), x.dtype)
+    return tf.clip_by_value(u, least, 1.0 - least)
+
+
 def _power_of_two(exponent, dtype):
     """2^exponent for small integers, exactly, which tf.pow under XLA does not promise."""
     shift = tf.constant(_MANTISSA_BITS, tf.int32)

@@ -32,7 +32,8 @@ class Dequantized(tfd.Distribution):
 
     Args:
       distribution: a tfd.Distribution over real numbers.
-      dequantizer: draws the noise. Default `tfp_ar.dequantizers.Uniform()`.
+      dequantizer: draws the noise. Default `tfp_ar.dequantizers.Uniform()`; what a `Variational`
+        one learns is among the variables.
       num_importance_samples: K, above 0. Default 1.
       validate_args: whether to check at run time that values are finite, whole and in range:
         eagerly a ValueError, in a graph an InvalidArgumentError, under XLA nothing. Default False.
@@ -44,7 +45,8 @@ class Dequantized(tfd.Distribution):
     other keyword arguments on to it. Further ones of `log_prob` and `prob`:
       seed: stateless seed (an int32 tensor [2]), which gives the same noise in eager mode, graphs
         and XLA. Default None: noise drawn anew.
-      training: whether dropout is on in the flows of `distribution`. Default None.
+      training: whether dropout is on in the flows of `distribution` and in the dequantizer.
+        Default None.
 
     Cost: log_prob is that of `distribution` for K times as many values, all at once in memory.
 
@@ -150,12 +152,15 @@ class Dequantized(tfd.Distribution):
     def _log_prob(self, value, seed=None, conditional_input=None, training=None, **kwargs):
         checks.event_shape("value", value.shape, self.event_shape)
         distribution = self._continuous(conditional_input, kwargs)
+        noise_kwargs = {}
         if training:
             kwargs = {**routed(distribution, {"training": training}), **kwargs}
+            noise_kwargs = {"training": training} if self._dequantizer.takes_training else {}
         y, log_q = self._dequantizer.dequantize(
             _with_batch_dimensions(tf.cast(value, self.dtype), distribution),
             self._num_importance_samples,
             tfp.random.sanitize_seed(seed),
+            **noise_kwargs,
         )
         log_weights = distribution.log_prob(y, **kwargs) - log_q
         return log_weights[0] if self._num_importance_samples == 1 else _log_mean_exp(log_weights)

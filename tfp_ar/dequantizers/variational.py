@@ -1,0 +1,234 @@
+"""Noise that is learned: a flow, given x, from uniform noise to u."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_ar.bijectors import Bounded
+from tfp_ar.bijectors.chain import condition_kwargs, flows
+from tfp_ar.dequantizers.dequantizer import Dequantizer
+from tfp_ar.dequantizers.noise_flow import make_encoder, make_noise_flow
+from tfp_ar.dequantizers.uniform import Uniform, keep_inside
+from tfp_ar.internal import batching, checks
+from tfp_ar.internal.variables import RawVariables
+from tfp_ar.networks.conditioning import static_shape
+
+tfb = tfp.bijectors
+
+_UNIFORM = Uniform()
+
+
+class Variational(Dequantizer):
+    """u from a flow given x: the variational dequantization of Ho et al.
+
+        e = logit(v),    v uniform in (0, 1)^d                     (that of `Uniform`, to the bit)
+        z = bijector.forward(e; encoder(x scaled to [-1, 1]))
+        y = x + u,       u = sigmoid(z)
+        log q(u | x) = sum_i log s(e[i]) - sum_i log s(z[i]) - log|det dz/de|
+
+    with s the slope of the sigmoid. Of all noise, q(u | x) proportional to p(x + u) gives the best
+    bound of one sample: log P(x) itself. q is trained with p, by the loss that p is trained by
+    anyway: u is a function of v and the weights, so that gradients of the bound reach them. The
+    identity is the uniform law, with log q = 0, and where training starts if the last layers of
+    the networks start at zero, as ours do.
+
+    `Variational.from_event_shape` makes a small bijector and encoder. By oneself:
+
+        network = WaveNet([L], conditional_shape=[L, 32])
+        encoder = keras.Sequential([keras.layers.Conv1D(32, 5, padding="same", activation="relu")])
+        Variational(tfb.Invert(ARFlowBijector(network)), 0, 256, encoder)
+
+    Args:
+      bijector: a tfb.Bijector over events of x's shape that holds ARFlowBijectors with a
+        `conditional_shape`, at best `tfb.Invert(ARFlowBijector(network))` or a
+        `tfp_ar.bijectors.Chain` of such, whose forward is one parallel pass. (That of
+        ARFlowBijector itself is a sequential one.)
+      low: the lower end of the range of x, a finite number; only used to scale it.
+      high: the upper end, as that of `tfp_ar.bijectors.Bounded`: 256 for the levels 0..255.
+      encoder: a Keras layer from x as a map, [B, L, C], [B, H, W, C], or [B, L, 1] for events [L],
+        to the `conditional_input` of the flows. It is what brings the neighbours of a variable, on
+        either side, to its noise. Built here if it is not. Default None: the map itself.
+
+    u is kept where `Uniform` draws it, in (0, 1) with floor(x + u) = x; log q is that of the number
+    before. What is moved is the outermost half of the cells of the noise at each end: of 2^-14 of
+    the interval at x = 255 in float32, more of larger x.
+
+    One conditions on x alone: the `conditional_input` of the distribution does not reach q.
+
+    Cost: one pass of the encoder for each x, one of the flows for each of the K samples; forward
+    and backward in training. Sampling x knows nothing of q.
+
+    Raises:
+      TypeError: if an argument is of the wrong kind.
+      ValueError: if the range is none, the flows are not conditioned or want different shapes, or
+        the encoder does not give what they are conditioned on.
+
+    References:
+      J. Ho et al., Flow++: improving flow-based generative models with variational dequantization
+        and architecture design, arXiv:1902.00275, 2019, section 3.1.
+      E. Hoogeboom et al., Learning discrete distributions by dequantization, arXiv:2001.11235,
+        2020 (with several importance samples).
+
+    >>> noise = Variational.from_event_shape([4], low=0, high=17, width=8)
+    >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
+    >>> flow = ARFlowBijector(tfp_ar.networks.WaveNet([4], residual_channels=8))
+    >>> flow = tfd.TransformedDistribution(base, tfp_ar.bijectors.Chain([Bounded(0, 17), flow]))
+    >>> x = [0.0, 16.0, 3.0, 8.0]
+    >>> learned = tfp_ar.Dequantized(flow, noise).log_prob(x, seed=[1, 2])
+    >>> uniform = tfp_ar.Dequantized(flow).log_prob(x, seed=[1, 2])
+    >>> print(f"{learned - uniform:.4f}")  # before training
+    0.0000
+    """
+
+    def __init__(self, bijector, low, high, encoder=None):
+        if not isinstance(bijector, tfb.Bijector):
+            raise TypeError(
+                "bijector: expected a tfb.Bijector such as tfb.Invert(ARFlowBijector(network)), "
+                f"got {bijector!r}."
+            )
+        if encoder is not None and not isinstance(encoder, keras.Layer):
+            raise TypeError(f"encoder: expected a Keras layer or None, got {encoder!r}.")
+        super().__init__()
+        self._range = Bounded(low, high)  # which checks it
+        self._unit = Bounded(0.0, 1.0)  # the sigmoid, safe at its ends
+        self._bijector = bijector
+        self._encoder = encoder
+        self._event_shape, self._conditioning, self._flow_dtype = _of_flows(bijector)
+        self._map_shape = map_shape(self._event_shape)
+        self._check_encoder()
+        # What tf.Module sees of it.
+        self._encoder_variables = () if encoder is None else RawVariables(encoder)
+
+    @classmethod
+    def from_event_shape(cls, event_shape, low, high, width=32, dropout=0.0, seed=None, dtype=None):
+        """A small dequantizer for events of a shape, uniform before training.
+
+        One inverse autoregressive flow, on a WaveNet for [L] and [L, C] and on a GatedPixelCNN for
+        [H, W, C]; and an encoder of three convolutions that see all sides.
+
+        Args:
+          event_shape: the shape of one x: [L], [L, C] or [H, W, C].
+          low: the lower end of the range of x.
+          high: the upper end.
+          width: channels of all layers. Default 32.
+          dropout: that of the flow's network. Default 0.
+          seed: seed of the dropout. Default None.
+          dtype: of the layers. Default None: Keras' own.
+
+        Raises:
+          TypeError, ValueError: if an argument is of the wrong kind or out of range.
+        """
+        event_shape = checks.positive_ints("event_shape", event_shape)
+        if len(event_shape) > 3:
+            raise ValueError(
+                f"event_shape: expected [L], [L, C] or [H, W, C], got {list(event_shape)}."
+            )
+        width = checks.positive_int("width", width)
+        bijector = make_noise_flow(event_shape, width, dropout, seed, dtype)
+        return cls(bijector, low, high, make_encoder(map_shape(event_shape), width, dtype))
+
+    @property
+    def bijector(self) -> tfb.Bijector:
+        """The flow from e to z."""
+        return self._bijector
+
+    @property
+    def encoder(self) -> keras.Layer | None:
+        """What gives the flow's conditioning."""
+        return self._encoder
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one x."""
+        return self._event_shape
+
+    def dequantize(self, x, num_samples, seed, training=None):
+        """See `Dequantizer`; `training`: whether dropout is on. log q is [K, ...]."""
+        checks.event_shape("x", static_shape(x), self._event_shape)
+        u, log_q = self.transform(x, _UNIFORM.noise(x, num_samples, seed), training)
+        return x + u, log_q
+
+    def transform(self, x, v, training=None):
+        """The map from v to u, given x.
+
+        Args:
+          x: integers as floats, [..., *event_shape].
+          v: numbers in (0, 1), [K, ..., *event_shape], of the dtype of x.
+          training: whether dropout is on. Default None.
+
+        Returns: u like v, and log q(u | x) [K, ...].
+        """
+        ndims = len(self._event_shape)
+        # q's networks may be of another dtype than p's.
+        e = tf.cast(self._unit.inverse(v), self._flow_dtype)
+        kwargs = {"conditional_input": self.condition(x, training)}
+        if training:
+            kwargs["training"] = training
+        kwargs = condition_kwargs(self._bijector, kwargs)
+        z = self._bijector.forward(e, **kwargs)
+        log_det = self._bijector.forward_log_det_jacobian(e, event_ndims=ndims, **kwargs)
+        e, z = tf.cast(e, x.dtype), tf.cast(z, x.dtype)
+        # In logarithms, which are finite where the sigmoid has become 0 or 1.
+        slopes = [self._unit.forward_log_det_jacobian(value, event_ndims=ndims) for value in (e, z)]
+        log_q = slopes[0] - slopes[1] - tf.cast(log_det, x.dtype)
+        return keep_inside(self._unit.forward(z), x), log_q
+
+    def condition(self, x, training=None):
+        """What the flows are conditioned on, given integers x [..., *event_shape] as floats."""
+        low, high = self._range.low, self._range.high
+        # The middle of each integer's cell; the ends of the range become -1 and 1.
+        scaled = (x + (0.5 - low)) * (2.0 / (high - low)) - 1.0
+        if len(self._map_shape) > len(self._event_shape):
+            scaled = scaled[..., tf.newaxis]
+        if self._encoder is None:
+            return scaled
+        ndims = len(self._map_shape)
+        leading = batching.leading(scaled, ndims)
+        (rows,) = batching.flatten([scaled], [ndims], leading)
+        parts = self._conditioning.split(self._encoder(rows, training=training))
+        return self._conditioning.join([batching.unflatten(c, leading) for c in parts.values()])
+
+    def _check_encoder(self):
+        example = tf.zeros([1, *self._map_shape], self._flow_dtype)
+        given = "x itself" if self._encoder is None else f"what layer {self._encoder.name!r} gives"
+        if self._encoder is not None:
+            try:
+                example = self._encoder(example)
+            except Exception as error:
+                shown = ", ".join(["B", *map(str, self._map_shape)])
+                raise ValueError(
+                    f"encoder: layer {self._encoder.name!r} could not be built for x of shape "
+                    f"[{shown}]: {error}"
+                ) from error
+        try:
+            self._conditioning.split_batch(example, 1)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"encoder: {given} is not what the flows are conditioned on: {error}"
+            ) from error
+
+
+def map_shape(event_shape) -> tuple[int, ...]:
+    """The shape of one x with its channels last: [L] is of one channel."""
+    return (*event_shape, 1) if len(event_shape) == 1 else tuple(event_shape)
+
+
+def _of_flows(bijector):
+    """Event shape, conditioning and dtype of the flows in a bijector.
+
+    Raises:
+      ValueError: if they do not agree, or none is conditioned.
+    """
+    found = flows(bijector)
+    conditioned = [f for f in found if f.network.conditioning and f.conditional_input is None]
+    if not conditioned:
+        raise ValueError(
+            "bijector: expected flows on networks with a conditional_shape, as the noise would not "
+            f"depend on x otherwise, got {bijector!r}."
+        )
+    for what, all_flows in (("event_shape", found), ("conditional_shape", conditioned)):
+        shapes = [getattr(f, what) for f in all_flows]
+        if any(shape != shapes[0] for shape in shapes):
+            raise ValueError(f"bijector: expected flows of one {what}, got {shapes}.")
+    first = conditioned[0]
+    return first.event_shape, first.network.conditioning, first.dtype
