@@ -146,6 +146,27 @@ def plot_loss(path, curve, baselines):
     _save(figure, path)
 
 
+def plot_bounds(path, figures):
+    """Bounds in bits a dimension against the number of importance samples, a panel a model.
+
+    Args:
+      path: of the PNG to write.
+      figures: model -> law of the noise, or 'exact' -> K, as a string -> dict of 'mean'.
+    """
+    figure, axes = plt.subplots(1, len(figures), figsize=(10, 4), layout="constrained")
+    for axis, (model, laws) in zip(axes, figures.items(), strict=True):
+        for law, by_number in laws.items():
+            numbers, means = [int(k) for k in by_number], [f["mean"] for f in by_number.values()]
+            if law == "exact":
+                axis.axhline(means[0], color="black", linestyle="--", label=law)
+            else:
+                axis.plot(numbers, means, marker="o", label=f"{law} noise")
+        axis.set_xscale("log", base=2)
+        axis.set(title=model, xlabel="importance samples K", ylabel="bits/dim (an upper bound)")
+        axis.legend()
+    _save(figure, path)
+
+
 def _save(figure, path):
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

@@ -99,6 +99,29 @@ def table(figures: dict, num_examples: int) -> str:
     return "\n".join(lines)
 
 
+def variants_table(by_variant: dict) -> str:
+    """A table in Markdown of dequantized flows.
+
+    Args:
+      by_variant: 'noise-transformer-number of flows' -> dict of
+        bits_per_dim: number of importance samples (as a string) -> mean and standard error;
+        gap: mean and standard error of the first less the last of these;
+        parameters, seconds (a dict with 'training').
+    """
+    numbers = list(next(iter(by_variant.values()))["bits_per_dim"])
+    titles = ["flows", "conditionals", "noise", "parameters", *(f"K = {k}" for k in numbers)]
+    rows = [[*titles, "gap", "training"], ["---"] * (len(titles) + 2)]
+    for variant, figures in by_variant.items():
+        noise, transformer, num_flows = variant.split("-")
+        cells = [f"{figures['bits_per_dim'][k]['mean']:.3f}" for k in numbers]
+        gap, seconds = figures["gap"]["mean"], figures["seconds"]["training"]
+        first = [num_flows, transformer, noise, f"{figures['parameters']:,}"]
+        rows.append([*first, *cells, f"{gap:.3f}", f"{seconds:.0f} s"])
+    errors = [f["bits_per_dim"][numbers[-1]]["standard_error"] for f in by_variant.values()]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", f"Standard errors: at most {max(errors):.3f}."])
+
+
 def sample_lines(figures: dict) -> str:
     """What `evaluation.sample_figures` returned, in lines to print."""
     samples, test = (_with_error(figures[f"log_prob_of_{kind}"]) for kind in ("samples", "test"))

@@ -30,11 +30,12 @@ import tfp_ar
 from examples import images, loop_trainer, plots, training
 from examples.data import Dataset, Split
 from examples.evaluation import bound, log_prob_draws
+from examples.flow_parts import LOG_SCALE_BOUND, data_units
 from examples.report import Clock, mean_and_standard_error, write_figures
 from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
 from tfp_ar.bijectors import routing
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfd = tfp.distributions
 
 # Second numbers of the seeds, far above what training takes: one for each step.
 VALIDATION, TEST, SAMPLES, COMPLETIONS = (number << 28 for number in (1, 2, 3, 4))
@@ -137,12 +138,9 @@ def make_model(data: Dataset):
         return tfp_ar.AutoregressiveDistribution(
             network, distribution_fn, input_transform=lambda x: x / half - 1.0
         )
-    bounded = tfp_ar.bijectors.Bounded(0, levels)
-    y = bounded.inverse(data.train.x + np.float32(0.5)).numpy()
-    units = [tfb.Shift(y.mean()), tfb.Scale(y.std() or np.float32(1.0))]
     base = tfd.Sample(tfd.Normal(0.0, 1.0), event_shape)
-    flow = tfp_ar.ARFlowBijector(network, log_scale_bound=12.0)
-    stack = tfp_ar.bijectors.Chain([bounded, *units, flow])
+    flow = tfp_ar.ARFlowBijector(network, log_scale_bound=LOG_SCALE_BOUND)
+    stack = tfp_ar.bijectors.Chain([*data_units(data), flow])
     return tfp_ar.Dequantized(tfd.TransformedDistribution(base, stack))
 
 

@@ -35,10 +35,10 @@ from absl import app, flags
 
 import tfp_ar
 from examples import keras_trainer, loop_trainer, training
-from examples.affine_spline import AffineSpline
 from examples.baselines import FullGaussian, Histogram
 from examples.data import Dataset, Split, load_digits, load_speech
 from examples.evaluation import bound, log_prob_draws, sample_figures, with_noise
+from examples.flow_parts import LOG_SCALE_BOUND, TRANSFORMERS, data_units, make_transformer
 from examples.report import (
     FLOW,
     GAUSSIAN,
@@ -51,7 +51,7 @@ from examples.report import (
 )
 from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfd = tfp.distributions
 
 # Tried on the validation split: from one bin a value to 64 bins for 16 bits.
 SPEECH_BIN_WIDTHS = tuple(2**k for k in range(11))
@@ -94,12 +94,11 @@ _DROPOUT = flags.DEFINE_float("dropout", 0.1, "Dropout in the gates.", 0.0, 0.99
 _TRANSFORMER = flags.DEFINE_enum(
     "transformer",
     "spline",
-    ["affine", "spline"],
-    "affine: every conditional is Gaussian; spline: a spline bends it before.",
+    list(TRANSFORMERS),
+    "affine: every conditional is Gaussian; or what a spline, or a mixture of logistics, bends.",
 )
-_SPLINE_BINS = flags.DEFINE_integer("spline_bins", 8, "Bins of the spline.", lower_bound=2)
 _LOG_SCALE_BOUND = flags.DEFINE_float(
-    "log_scale_bound", 12.0, "Bound on the log of the scales; silence in speech is near -9.", 0.1
+    "log_scale_bound", LOG_SCALE_BOUND, "Bound on the log of the scales.", 0.1
 )
 _SUPPORT = flags.DEFINE_enum(
     "support",
@@ -135,11 +134,7 @@ def load_data() -> Dataset:
 
 def make_model(data: Dataset) -> tfp_ar.Dequantized:
     """The distribution of integer sequences [d]."""
-    log_scale_bound = _LOG_SCALE_BOUND.value
-    if _TRANSFORMER.value == "spline":
-        transformer = AffineSpline(_SPLINE_BINS.value, log_scale_bound=log_scale_bound)
-    else:
-        transformer = tfp_ar.bijectors.Affine(log_scale_bound)
+    transformer = make_transformer(_TRANSFORMER.value, _LOG_SCALE_BOUND.value)
     positions = _POSITIONS.value
     if positions == "auto":
         positions = "none" if data.stationary else "learned"
@@ -155,17 +150,10 @@ def make_model(data: Dataset) -> tfp_ar.Dequantized:
         seed=SEED.value,
         conditional_shape=[data.num_classes] if data.num_classes else None,
     )
-    # The network sees numbers of about unit size. Constant data, of standard deviation 0, stay as
-    # they are.
-    y = data.train.x + np.float32(0.5)
-    outermost = []
-    if _SUPPORT.value == "levels":
-        outermost = [tfp_ar.bijectors.Bounded(data.low, data.high + 1)]
-        y = outermost[0].inverse(y).numpy()
+    units = data_units(data, bounded=_SUPPORT.value == "levels")
     flow = tfp_ar.ARFlowBijector(network, transformer)
-    units = [tfb.Shift(y.mean()), tfb.Scale(y.std() or np.float32(1.0))]
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [data.dims])
-    density = tfd.TransformedDistribution(base, tfp_ar.bijectors.Chain([*outermost, *units, flow]))
+    density = tfd.TransformedDistribution(base, tfp_ar.bijectors.Chain([*units, flow]))
     return tfp_ar.Dequantized(density)
 
 

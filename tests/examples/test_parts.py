@@ -1,12 +1,9 @@
-"""The example's baselines, transformer and loader."""
+"""The example's baselines, parts of flows and loader."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-import tfp_ar
-from examples import data
-from examples.affine_spline import AffineSpline
+from examples import data, flow_parts
 from examples.baselines import PSEUDO_COUNTS, FullGaussian, Histogram
 from tests.examples.wavs import write_wav
 
@@ -63,31 +60,26 @@ def test_gaussian_of_constant_positions_has_the_noise_alone():
     np.testing.assert_allclose(gaussian.log_prob([[7.5, 7.5]]), [expected])
 
 
-# Transformer ------------------------------------------------------------------------------------
+# Parts of flows ---------------------------------------------------------------------------------
 
 
-def test_affine_spline_starts_at_the_identity_and_inverts():
-    transformer = AffineSpline(num_bins=5)
-    u = tf.linspace(-6.0, 6.0, 25)
-    start = transformer(tf.zeros([25, transformer.num_params]))
-    np.testing.assert_allclose(start.forward(u), u, atol=1e-5)
-    np.testing.assert_allclose(start.forward_log_det_jacobian(u), np.zeros(25), atol=1e-5)
+@pytest.mark.parametrize("bounded", [True, False])
+def test_units_have_mean_0_and_deviation_1(bounded):
+    x = np.random.default_rng(0).integers(2, 9, [400, 3]).astype(np.float32)
+    split = data.Split(x, np.arange(400))
+    digits = data.Dataset("some", split, split, split, low=2, high=8, stationary=False)
+    units = flow_parts.data_units(digits, bounded)
+    y = x + np.float32(0.5)
+    for bijector in units:
+        y = bijector.inverse(y)
+    assert len(units) == 2 + bounded
+    assert abs(np.mean(y)) < 1e-4 and abs(np.std(y) - 1.0) < 1e-4
 
-    bent = transformer(tf.random.stateless_normal([25, transformer.num_params], [1, 2]))
-    np.testing.assert_allclose(bent.inverse(tf.identity(bent.forward(u))), u, atol=1e-4)
-    assert len(transformer.num_params * [0]) == 2 + 5 + 5 + 4
 
-
-def test_affine_spline_in_a_flow_samples_what_it_scores():
-    transformer = AffineSpline(num_bins=4)
-    network = tfp_ar.networks.WaveNet([6], transformer.num_params, residual_channels=4)
-    for variable in network.trainable_variables:
-        variable.assign(0.3 * tf.random.stateless_normal(variable.shape, [3, 4]))
-    flow = tfp_ar.ARFlowBijector(network, transformer)
-    u = tf.random.stateless_normal([5, 6], [5, 6])
-    x = flow.forward(u)
-    assert np.max(np.abs(x - u)) > 0.1
-    np.testing.assert_allclose(flow.inverse(tf.identity(x)), u, atol=1e-4)
+def test_units_of_constant_data():
+    split = data.Split(np.full([5, 2], 3.0, np.float32), np.arange(5))
+    constant = data.Dataset("same", split, split, split, low=3, high=3, stationary=False)
+    assert np.all(np.isfinite(flow_parts.data_units(constant, False)[1].inverse(split.x)))
 
 
 # Data -------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ TINY = {
     "residual_channels": 4,
     "skip_channels": 4,
     "dilations": ["1", "2"],
-    "spline_bins": 4,
     "steps": 4,
     "eval_every": 2,
     "batch_size": 16,

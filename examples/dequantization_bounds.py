@@ -1,0 +1,158 @@
+"""Draws the bounds that dequantization gives beside what they are bounds of.
+
+    python -m examples.dequantization_bounds
+
+On the left a density of two variables, small enough to integrate over each cell: the exact log
+likelihood of integers drawn from it, and the bounds of K importance samples of uniform noise and of
+learned noise (`tfp_ar.dequantizers.Variational`, trained while the density stays as it is). On the
+right the same bounds for a flow trained on scikit-learn's digits, whose exact value nobody knows.
+
+Written to --output_dir: bounds.png and figures.json.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from absl import app, flags
+
+import tfp_ar
+from examples import training
+from examples.data import Split, load_digits
+from examples.evaluation import bound, exact_log_prob, log_prob_draws
+from examples.flow_parts import data_units, make_transformer
+from examples.report import Clock, environment, mean_and_standard_error
+from examples.training import POSITIVE, SEED
+from tfp_ar.dequantizers import Variational
+
+tfd = tfp.distributions
+
+UNIFORM, VARIATIONAL, EXACT = "uniform", "variational", "exact"
+REPEATS = 2  # of the bound of most samples; of the others as many as fit into the same draws
+TRAIN, DATA, TEST = (number << 28 for number in (1, 2, 3))  # second numbers of seeds
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "bounds_output", "Folder for what is written.")
+_EPOCHS = flags.DEFINE_integer("epochs", 30, "Of the digits' flow.", **POSITIVE)
+_NOISE_EPOCHS = flags.DEFINE_integer("noise_epochs", 15, "Of the learned noise.", **POSITIVE)
+_MOST = flags.DEFINE_integer("most_samples", 256, "The largest K, a power of 2.", lower_bound=2)
+_EXAMPLES = flags.DEFINE_integer("examples", 500, "Values to average over.", lower_bound=2)
+flags.declare_key_flag("seed")
+
+
+def small_density():
+    """Two variables that depend on each other; a cell holds much of it, or hardly any."""
+    scale = tf.constant([[0.45, 0.0], [0.5, 0.25]])
+    return tfd.MultivariateNormalTriL([1.4, 2.2], scale)
+
+
+def fit(distribution, x, epochs, seed):
+    """Trains what is trainable in `distribution`; prints the loss before and after."""
+    model = tfp_ar.DensityModel(distribution, seed=seed)
+    batch_size = 64
+    schedule = keras.optimizers.schedules.CosineDecay(1e-2, epochs * -(-len(x) // batch_size))
+    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
+    model.compile(optimizer, jit_compile=True)
+    history = model.fit(x, batch_size=batch_size, epochs=epochs, verbose=0).history["loss"]
+    print(f"  bits/dim in training: {history[0]:.4f} to {history[-1]:.4f}", flush=True)
+
+
+def bounds_of(density, noise, split, numbers) -> dict:
+    """K -> bound for each value, in bits a dimension, [n]."""
+    model = tfp_ar.Dequantized(density, noise)
+
+    @tf.function(jit_compile=True)
+    def log_prob(x, _, seed):
+        return model.log_prob(x, seed=seed)
+
+    most = REPEATS * numbers[-1]
+    draws = log_prob_draws(log_prob, split, (SEED.value, TEST), most, len(split.x))
+    return {k: tfp_ar.bits_per_dim(bound(draws, k), split.x.shape[1:]) for k in numbers}
+
+
+def compare(density, train, test, low, high, width, numbers) -> dict:
+    """Trains the noise, and returns law of the noise -> K -> bound for each value of `test`."""
+    noises = {
+        UNIFORM: tfp_ar.dequantizers.Uniform(),
+        VARIATIONAL: Variational.from_event_shape(train.shape[1:], low, high, width),
+    }
+    fit(tfp_ar.Dequantized(density, noises[VARIATIONAL]), train, _NOISE_EPOCHS.value, TRAIN)
+    return {name: bounds_of(density, noise, test, numbers) for name, noise in noises.items()}
+
+
+def small_model(numbers) -> dict:
+    """The bounds and the exact values of the small density, for integers drawn from it."""
+    density = small_density()
+    train, test = (
+        np.floor(density.sample(n, seed=[SEED.value, DATA + k]).numpy())
+        for k, n in enumerate((4096, _EXAMPLES.value))
+    )
+    bits = compare(density, train, Split(test, np.arange(len(test))), 0, 4, 16, numbers)
+    bits[EXACT] = {numbers[-1]: tfp_ar.bits_per_dim(exact_log_prob(density, test), [2])}
+    return bits
+
+
+def digits_model(numbers) -> dict:
+    """The bounds of a flow trained on digits, for those held out."""
+    data = load_digits(SEED.value).without_labels()
+    transformer = make_transformer("affine")
+    network = tfp_ar.networks.WaveNet(
+        [data.dims],
+        transformer.num_params,
+        skip_channels=64,
+        position_encoding="learned",
+        dropout=0.1,
+        seed=SEED.value,
+    )
+    flow = tfp_ar.ARFlowBijector(network, transformer)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [data.dims])
+    chain = tfp_ar.bijectors.Chain([*data_units(data), flow])
+    density = tfd.TransformedDistribution(base, chain)
+    fit(tfp_ar.Dequantized(density), data.train.x, _EPOCHS.value, TRAIN)
+    network.trainable = False
+    test = data.test.thinned(_EXAMPLES.value)
+    return compare(density, data.train.x, test, 0, data.high + 1, 32, numbers)
+
+
+def run() -> dict:
+    """Both models; returns what is in figures.json."""
+    clock = Clock()
+    keras.utils.set_random_seed(SEED.value)
+    numbers = [2**k for k in range(_MOST.value.bit_length())]
+    bits = {}
+    for name, model in (("two variables", small_model), ("digits", digits_model)):
+        print(name, flush=True)
+        bits[name] = model(numbers)
+        clock.lap(name)
+        for law, by_number in bits[name].items():
+            shown = "  ".join(f"{k}: {b.mean():.4f}" for k, b in by_number.items())
+            print(f"  {law:12} {shown}", flush=True)
+
+    from examples import plots  # here, so that the rest does without matplotlib
+
+    output = pathlib.Path(_OUTPUT_DIR.value)
+    figures = {
+        name: {
+            law: {
+                str(k): mean_and_standard_error(b, np.arange(len(b))) for k, b in by_number.items()
+            }
+            for law, by_number in laws.items()
+        }
+        for name, laws in bits.items()
+    }
+    plots.plot_bounds(output / "bounds.png", figures)
+    figures |= {"seconds": clock.seconds, "environment": environment()}
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"Seconds: {clock}. bounds.png and figures.json are in {output}/")
+    return figures
+
+
+def main(argv):
+    training.prepare(argv, _OUTPUT_DIR.value)
+    run()
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,144 @@
+"""Trains flows of digits in all variants, and prints one table.
+
+    python -m examples.dequantization_variants --steps=1000
+
+Uniform or variational noise; conditionals that are affine, a mixture of logistics or a spline; one
+flow or two that run in opposite directions: WaveNets over scikit-learn's digits, the split and the
+training of `examples.train_wavenet_flow`. Bits a dimension on the test split, by the bounds of 1, 8
+and 64 importance samples.
+
+Variants that are done when a run is killed are not trained again by the next one with the same
+flags. Written to --output_dir: figures.json and table.md.
+"""
+
+import functools
+import itertools
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from absl import app, flags
+
+import tfp_ar
+from examples import loop_trainer, training
+from examples.data import Dataset, load_digits
+from examples.evaluation import bound, log_prob_draws
+from examples.flow_parts import TRANSFORMERS, data_units, make_transformer
+from examples.report import Clock, environment, mean_and_standard_error, variants_table
+from examples.training import BATCH_SIZE, POSITIVE, SEED
+from tfp_ar.dequantizers import Uniform, Variational
+
+tfd = tfp.distributions
+
+NUMBERS = (1, 8, 64)  # of importance samples
+VALIDATION, TEST = (number << 28 for number in (1, 2))  # second numbers of seeds
+NOISES, FLOWS = ("uniform", "variational"), (1, 2)
+VARIANTS = [
+    f"{noise}-{transformer}-{number}"
+    for number, transformer, noise in itertools.product(FLOWS, TRANSFORMERS, NOISES)
+]
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "variants_output", "Folder for what is written.")
+_VARIANTS = flags.DEFINE_multi_enum("variant", VARIANTS, VARIANTS, "Those to train; all.")
+_CHANNELS = flags.DEFINE_integer("residual_channels", 32, "Channels of the blocks.", **POSITIVE)
+_WIDTH = flags.DEFINE_integer("noise_width", 32, "Channels of the learned noise.", **POSITIVE)
+flags.adopt_module_key_flags(training)
+
+
+def make_model(variant: str, data: Dataset) -> tfp_ar.Dequantized:
+    """The distribution of that name."""
+    noise, transformer, num_flows = variant.split("-")
+    transformer = make_transformer(transformer)
+
+    def make_network(k):
+        keras.utils.set_random_seed(SEED.value + k)
+        return tfp_ar.networks.WaveNet(
+            [data.dims],
+            transformer.num_params,
+            residual_channels=_CHANNELS.value,
+            skip_channels=2 * _CHANNELS.value,
+            position_encoding="learned",
+            dropout=0.1,
+            seed=SEED.value + k,
+        )
+
+    outer = tfp_ar.bijectors.Chain(data_units(data))
+    chain = tfp_ar.bijectors.stack(
+        make_network, int(num_flows), bijector_fn=transformer, actnorm=False, outer=outer
+    )
+    dequantizer = Uniform()
+    if noise == "variational":
+        dequantizer = Variational.from_event_shape([data.dims], 0, data.high + 1, _WIDTH.value)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [data.dims])
+    return tfp_ar.Dequantized(tfd.TransformedDistribution(base, chain), dequantizer)
+
+
+def train_and_test(variant: str, data: Dataset, folder) -> dict:
+    """Trains one variant, and tests the averaged weights that are best on the validation split."""
+    clock = Clock()
+    tf.random.set_seed(SEED.value)
+    model = make_model(variant, data)
+
+    @functools.partial(tf.function, jit_compile=True)
+    def log_prob(x, _, seed):
+        return model.log_prob(x, seed=seed)
+
+    def draws(split, stream, number):
+        return log_prob_draws(log_prob, split, (SEED.value, stream), number, BATCH_SIZE.value)
+
+    def validate():
+        return tfp_ar.bits_per_dim(draws(data.validation, VALIDATION, 1), [data.dims]).mean()
+
+    curve = loop_trainer.train(model, data.train, validate, folder)
+    clock.lap("training")
+    log_p = draws(data.test, TEST, NUMBERS[-1])
+    bits = {k: tfp_ar.bits_per_dim(bound(log_p, k), [data.dims]) for k in NUMBERS}
+    groups = data.test.groups
+    clock.lap("test")
+    return {
+        "bits_per_dim": {str(k): mean_and_standard_error(b, groups) for k, b in bits.items()},
+        "gap": mean_and_standard_error(bits[NUMBERS[0]] - bits[NUMBERS[-1]], groups),
+        "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        "steps": curve.points["step"][-1],
+        "seconds": clock.seconds,
+    }
+
+
+def run() -> dict:
+    """All variants in turn; returns what is in figures.json."""
+    data = load_digits(SEED.value).without_labels()
+    settings = {
+        flag.name: flag.value
+        for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
+        if flag.name != "variant"  # more of them may be added
+    }
+    output = pathlib.Path(_OUTPUT_DIR.value)
+    folder = training.CheckpointFolder(output / "checkpoints", settings)
+    done = {}
+    for variant in _VARIANTS.value:
+        finished = folder.path / f"{variant}.json"
+        if not finished.exists():
+            print(variant, flush=True)
+            figures = train_and_test(variant, data, folder.path / variant)
+            finished.write_text(json.dumps(figures))
+        done[variant] = json.loads(finished.read_text())
+    text = variants_table(done)
+    print(text)
+    (output / "table.md").write_text(text + "\n")
+    figures = {"variants": done, "environment": environment(), "flags": settings}
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"table.md and figures.json are in {output}/")
+    return figures
+
+
+def main(argv):
+    training.prepare(argv, _OUTPUT_DIR.value)
+    run()
+
+
+if __name__ == "__main__":
+    app.run(main)
