@@ -183,7 +183,7 @@ def test_the_density_has_mass_1(transformer):
 
 
 @each_transformer
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_never_nan_or_infinite(transformer, dtype):
     # |u| and |x| to 1e3, whatever the parameters: at last components lie 1e4 apart, weights are 0,
     # all scales are at their bounds. Of the density all derivatives are finite too; those of a
