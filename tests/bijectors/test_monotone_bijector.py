@@ -14,6 +14,13 @@ TRANSFORMERS = {
     "spline": RationalQuadraticSpline(4, bound=3.0),
 }
 each_transformer = pytest.mark.parametrize("transformer", TRANSFORMERS.values(), ids=TRANSFORMERS)
+each_but_slow_ones = pytest.mark.parametrize(
+    "transformer",
+    [
+        pytest.param(TRANSFORMERS["mixture"], id="mixture"),
+        pytest.param(TRANSFORMERS["spline"], id="spline", marks=pytest.mark.slow),
+    ],
+)
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
 
@@ -105,7 +112,7 @@ def test_gradients_of_forward_are_implicit_differentiation(transformer):
     np.testing.assert_allclose(by_params, -c_by_params / c_by_x[:, tf.newaxis], **EXACT)
 
 
-@each_transformer
+@each_but_slow_ones
 def test_second_derivatives_of_forward(transformer):
     # Either right or refused, never silently wrong: they are right.
     params, u = parameters(transformer, scale=1.0), noise()
@@ -222,13 +229,7 @@ def test_nan_stays_and_harms_no_neighbour(transformer):
     np.testing.assert_array_equal(forward[::2], want[::2])
 
 
-@pytest.mark.parametrize(
-    "transformer",
-    [
-        pytest.param(TRANSFORMERS["mixture"], id="mixture"),
-        pytest.param(TRANSFORMERS["spline"], id="spline", marks=pytest.mark.slow),
-    ],
-)
+@each_but_slow_ones
 def test_a_compiled_function_under_a_tape(transformer):
     # The solver's loop must not be asked for what a gradient needs of compiled loops.
     params, u = parameters(transformer), noise()

