@@ -26,13 +26,32 @@ tfd = tfp.distributions
 
 _SIDE = flags.DEFINE_integer("side", 28, "Height and width of the images.", lower_bound=2)
 _BATCHES = flags.DEFINE_list("batches", ["16"], "Batch sizes.")
-_LAYERS = flags.DEFINE_integer("layers", 10, "Layers.")
-_FILTERS = flags.DEFINE_integer("filters", 32, "Channels of the layers.")
-_LEVELS = flags.DEFINE_integer("levels", 256, "Levels of a pixel.")
-_COMPONENTS = flags.DEFINE_integer("components", 5, "Logistic mixture; 0: categorical.")
-_DTYPE = flags.DEFINE_string("dtype", "float32", "Dtype policy of the networks.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed calls of each candidate.")
-_REFERENCE_ROWS = flags.DEFINE_integer("reference_rows", 1, "Rows that the reference draws.")
+flags.register_validator(
+    "batches",
+    lambda batches: batches and all(b.isdecimal() and int(b) for b in batches),
+    message="expected positive integers, separated by commas.",
+)
+_LAYERS = flags.DEFINE_integer("layers", 10, "Layers.", lower_bound=1)
+_FILTERS = flags.DEFINE_integer("filters", 32, "Channels of the layers.", lower_bound=1)
+_LEVELS = flags.DEFINE_integer("levels", 256, "Levels of a pixel.", lower_bound=2)
+_COMPONENTS = flags.DEFINE_integer(
+    "components", 5, "Logistic mixture; 0: categorical.", lower_bound=0
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "float64", "mixed_bfloat16", "mixed_float16"],
+    "Dtype policy of the networks.",
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed calls of each candidate.", lower_bound=1)
+_REFERENCE_ROWS = flags.DEFINE_integer(
+    "reference_rows", 1, "Rows that the reference draws.", lower_bound=1
+)
+flags.register_multi_flags_validator(
+    ["reference_rows", "side"],
+    lambda values: values["reference_rows"] <= values["side"],
+    message="expected --reference_rows of at most --side.",
+)
 _TFP = flags.DEFINE_bool("tfp", True, "Whether to run tfd.PixelCNN.")
 _JSON = flags.DEFINE_string("json", None, "Write the figures here, too.")
 

@@ -1,6 +1,7 @@
-"""The example's figures: comparison on the test split, table, and where they were made."""
+"""The examples' figures: comparison on the test split, table, file, and where they were made."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import time
@@ -125,6 +126,30 @@ def environment() -> dict:
         "tfp_ar": tfp_ar.__version__,
         **{package: importlib.metadata.version(package) for package in PACKAGES},
     }
+
+
+def write_figures(output, figures: dict, clock, settings: dict, curve) -> dict:
+    """Writes figures.json, the end of a run, and says so.
+
+    Args:
+      output: the folder, a pathlib.Path.
+      figures: dict of what was found.
+      clock: the Clock of the run.
+      settings: dict of its flags.
+      curve: its `training.Curve`.
+
+    Returns: what is in the file: `figures`, and how they came about.
+    """
+    figures = {
+        **figures,
+        "seconds": clock.seconds,
+        "environment": environment(),
+        "flags": settings,
+        "loss_curve": curve.points,
+    }
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"Seconds: {clock}. Figures, pictures and the SavedModel are in {output}/")
+    return figures
 
 
 class Clock:

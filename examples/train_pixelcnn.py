@@ -17,7 +17,6 @@ loss.png, and the folder saved_model.
 """
 
 import functools
-import json
 import pathlib
 import sys
 
@@ -31,8 +30,8 @@ import tfp_ar
 from examples import images, loop_trainer, plots, training
 from examples.data import Dataset, Split
 from examples.evaluation import bound, log_prob_draws
-from examples.report import Clock, environment, mean_and_standard_error
-from examples.training import BATCH_SIZE, POSITIVE, SEED
+from examples.report import Clock, mean_and_standard_error, write_figures
+from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
 from tfp_ar.bijectors import routing
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -40,6 +39,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 # Second numbers of the seeds, far above what training takes: one for each step.
 VALIDATION, TEST, SAMPLES, COMPLETIONS = (number << 28 for number in (1, 2, 3, 4))
 NETWORKS = {"gated": tfp_ar.networks.GatedPixelCNN, "pixelcnn": tfp_ar.networks.PixelCNN}
+DEFAULT_LAYERS = 7
 FLOW_IMPORTANCE_SAMPLES = (1, 8)
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "pixelcnn_output", "Folder for what is written.")
@@ -59,13 +59,21 @@ _MAX_EVAL = flags.DEFINE_integer(
 )
 _CONDITIONAL = flags.DEFINE_bool("conditional", False, "Model the images given their class.")
 _FILTERS = flags.DEFINE_integer("filters", 32, "Channels of the layers.", **POSITIVE)
-_LAYERS = flags.DEFINE_integer("num_layers", 7, "Layers.", **POSITIVE)
+_LAYERS = flags.DEFINE_integer(
+    "num_layers", None, f"Layers. Default: as many as --dilations, or {DEFAULT_LAYERS}.", **POSITIVE
+)
 _KERNEL = flags.DEFINE_integer("kernel_size", 3, "Side of the kernels, odd.", lower_bound=3)
-_DILATIONS = flags.DEFINE_list("dilations", None, "Dilation of each layer. Default: 1.")
+flags.register_validator("kernel_size", lambda size: size % 2, message="expected an odd number.")
+_DILATIONS = flags.DEFINE_list("dilations", None, "Dilation of each layer, from 1. Default: all 1.")
 flags.register_validator(
     "dilations",
-    lambda dilations: all(d.isdigit() and int(d) for d in dilations or []),
-    message="expected positive integers, separated by commas.",
+    lambda dilations: dilations is None or (are_positive(dilations) and int(dilations[0]) == 1),
+    message="expected positive integers, separated by commas, the first of them 1.",
+)
+flags.register_multi_flags_validator(
+    ["num_layers", "dilations"],
+    lambda values: None in values.values() or values["num_layers"] == len(values["dilations"]),
+    message="expected one of --dilations for each of --num_layers.",
 )
 _DROPOUT = flags.DEFINE_float("dropout", 0.2, "Dropout in the layers.", 0.0, 0.99)
 _COMPONENTS = flags.DEFINE_integer("components", 5, "Components of the mixture.", **POSITIVE)
@@ -116,7 +124,7 @@ def make_model(data: Dataset):
         event_shape,
         num_params=num_params,
         filters=_FILTERS.value,
-        num_layers=_LAYERS.value if dilations is None else len(dilations),
+        num_layers=_LAYERS.value or (len(dilations) if dilations else DEFAULT_LAYERS),
         kernel_size=_KERNEL.value,
         dilations=dilations,
         conditional_shape=[data.num_classes] if data.num_classes else None,
@@ -228,14 +236,9 @@ def run() -> dict:
         "parameters": parameters,
         "samples_in_range": float(inside.mean()),
         "data": {"name": data.name, "shape": shape, "levels": data.high + 1, **sizes},
-        "seconds": clock.seconds,
-        "environment": environment(),
-        "flags": settings,
-        "loss_curve": curve.points,
     }
-    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    figures = write_figures(output, figures, clock, settings, curve)
     checkpoints.remove()
-    print(f"Seconds: {clock}. Figures, pictures and the SavedModel are in {output}/")
     return figures
 
 

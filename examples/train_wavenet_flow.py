@@ -24,7 +24,6 @@ the folder saved_model.
 """
 
 import functools
-import json
 import pathlib
 import sys
 
@@ -46,11 +45,11 @@ from examples.report import (
     HISTOGRAM,
     Clock,
     compare,
-    environment,
     sample_lines,
     table,
+    write_figures,
 )
-from examples.training import BATCH_SIZE, POSITIVE, SEED
+from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -81,7 +80,7 @@ _DILATIONS = flags.DEFINE_list(
 )
 flags.register_validator(
     "dilations",
-    lambda dilations: all(d.isdigit() and int(d) for d in dilations or []),
+    lambda dilations: dilations is None or are_positive(dilations),
     message="expected positive integers, separated by commas.",
 )
 _KERNEL_SIZE = flags.DEFINE_integer("kernel_size", 2, "Taps of the convolutions.", **POSITIVE)
@@ -114,9 +113,7 @@ _NUMBERS = flags.DEFINE_list(
 flags.register_validator(
     "importance_samples",
     lambda numbers: (
-        numbers
-        and all(n.isdigit() and int(n) for n in numbers)
-        and [int(n) for n in numbers] == sorted({int(n) for n in numbers})
+        are_positive(numbers) and [int(n) for n in numbers] == sorted({int(n) for n in numbers})
     ),
     message="expected ascending positive integers, separated by commas.",
 )
@@ -263,14 +260,9 @@ def run() -> dict:
         # To compare runs on the same split, paired by example.
         "flow_bits_of_test_examples": tfp_ar.bits_per_dim(tightest, [data.dims]).tolist(),
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
-        "seconds": clock.seconds,
-        "environment": environment(),
-        "flags": settings,
-        "loss_curve": curve.points,
     }
-    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    figures = write_figures(output, figures, clock, settings, curve)
     checkpoints.remove()
-    print(f"Seconds: {clock}. Figures, pictures and the SavedModel are in {output}/")
     return figures
 
 

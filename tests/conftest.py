@@ -1,5 +1,6 @@
 """What holds for every test: quiet TensorFlow, fixed seeds, full float32 products."""
 
+import gc
 import os
 
 # Read when TensorFlow is imported, hence before it is.
@@ -10,6 +11,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+gc.freeze()  # what the imports made stays; the collector need not look through it each time
 tf.get_logger().setLevel("ERROR")
 tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 has 3 digits, tests want 6
 

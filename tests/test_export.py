@@ -205,15 +205,8 @@ def cli(folder, *args):
 def test_saved_model_cli(served):
     folder, want, _ = served
     run = ["run", "--dir", str(folder / "no_network"), "--tag_set", "serve", "--overwrite"]
-    expressions = {
-        "log_prob": "value=[2.0,2.0]",
-        "sample": "n=3;seed=[1,2]",
-    }
-    for signature, expression in expressions.items():
-        named = ["--signature_def", signature, "--input_exprs", expression]
-        cli(folder, *run, *named, "--outdir", str(folder))
-    density = -np.log(0.5 * np.sqrt(2 * np.pi))
-    np.testing.assert_allclose(np.load(folder / "log_prob.npy"), [density] * 2, rtol=1e-6)
+    signature = ["--signature_def", "sample", "--input_exprs", "n=3;seed=[1,2]"]
+    cli(folder, *run, *signature, "--outdir", str(folder))
     sample = np.load(folder / "sample.npy")
     np.testing.assert_allclose(sample, want["no_network/sample/5"], rtol=1e-6)
 

@@ -134,6 +134,7 @@ def test_what_counts_as_seen(function, expected):
 
 
 def test_a_draw_that_lies():
+    """Lemma 3.1 of docs/theory.md: why there are several draws."""
     unit = Function(lambda x, w: ops.relu(w - 0.5) * x)  # on in 31% of the draws
     single = [receptive_field(unit, 0, [1], num_draws=1, seed=seed).item() for seed in range(12)]
     assert 1 <= sum(single) <= 8
@@ -181,6 +182,7 @@ def test_channels_of_a_pixel(network_class):
     "kernel_size, dilations", [(3, (1,)), (3, (1, 1)), (5, (1, 1)), (3, (1, 1, 1, 1)), (3, (1, 2))]
 )
 def test_pixel_cnn_has_a_sawtooth(kernel_size, dilations):
+    """Theorem 3.2 of docs/theory.md."""
     network = PixelCNN(
         [*IMAGE, 1],
         filters=8,

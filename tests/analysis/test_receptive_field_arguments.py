@@ -18,6 +18,27 @@ def test_no_layer():
         receptive_field(lambda x: x, 0)
 
 
+class Integers(keras.layers.Layer):
+    """Rounds."""
+
+    def call(self, x):
+        return keras.ops.cast(x, "int32")
+
+
+def test_an_output_without_a_gradient():
+    with pytest.raises(TypeError, match="obj: expected a layer whose output are floats.*rounding"):
+        receptive_field(Integers(name="rounding"), 0, input_shape=[3])
+
+
+def test_another_backend(monkeypatch):
+    network = wavenet("plain")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="^receptive_field needs Keras' TensorFlow backend"):
+        receptive_field(network, 0)
+    with pytest.raises(RuntimeError, match="^assert_autoregressive needs Keras' TensorFlow back"):
+        tfp_ar.assert_autoregressive(network)
+
+
 @pytest.mark.parametrize("num_draws", [0, -1])
 def test_num_draws_must_be_positive(num_draws):
     with pytest.raises(ValueError, match="num_draws: expected a positive integer, got"):

@@ -43,6 +43,7 @@ def distribution(bijector, event_shape=(4,), dtype="float64"):
 
 @pytest.mark.parametrize("event_shape", [(4,), (2, 3)])
 def test_the_law_is_a_product_of_normals(event_shape):
+    """Theorem 2.4 of docs/theory.md."""
     network = wavenet(event_shape)
     x = helpers.normal([5, *event_shape], "float64", seed=1)
     params = network(x)
@@ -53,6 +54,7 @@ def test_the_law_is_a_product_of_normals(event_shape):
 
 
 def test_samples_have_the_law_of_log_prob():
+    """Theorem 2.4 of docs/theory.md."""
     # E[exp(log q(x) - log p(x))] = 1 for x of p and any density q, here a normal near p. A wrong
     # log-det of c nats gives exp(-c). One half of the sample fits q, the other asks.
     bijector = ARFlowBijector(wavenet(dtype="float32", scale=0.2))
@@ -117,6 +119,7 @@ def test_log_scale_bound():
 
 
 def test_bijector_fn():
+    """Theorem 2.5 of docs/theory.md."""
     network = wavenet(num_params=4)
     bijector = flow(network, bijector_fn=sinh_arcsinh)
     u = helpers.normal([3, 4], "float64")

@@ -136,7 +136,9 @@ def test_gradients_are_those_of_the_loop(make, solvers):
 
 
 # Below another compiled flow is in a graph.
-@pytest.mark.parametrize("mode", ["eager", pytest.param("graph", marks=pytest.mark.slow), "xla"])
+@pytest.mark.parametrize(
+    "mode", ["eager", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("graph", "xla"))]
+)
 def test_compiled_gradients_are_those_of_the_loop(mode):
     network = wavenet(event_shape=(2, 2), dilations=[1], conditional_shape=SMALL_BOTH)
     assert_gradients(ARFlowBijector(network), mode)

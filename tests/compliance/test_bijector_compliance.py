@@ -1,8 +1,7 @@
 """What every bijector that holds one of our flows must do; runs over `registry.BIJECTORS`.
 
-Tests of what does not depend on the network leave out the flows on each of the networks, and most
-leave the entries of `ALIKE` to `make test-all`. Batches have `entry.event_size` rows wherever that
-is possible, so that compiled code is shared.
+Tests of what does not depend on the network leave out the flows on each of the networks. Batches
+have `entry.event_size` rows wherever that is possible, so that compiled code is shared.
 """
 
 import functools
@@ -20,46 +19,18 @@ from tfp_ar.bijectors.chain import flows
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # float64, the same arithmetic in another order
-# Entries all of whose code others run too, and by which: they take part in the tests of the map and
-# its gradients, in the others only in `make test-all`.
-ALIKE = {
-    "flow_on_wavenet": ("flow_on_wavenet_kernel_3",),
-    "flow": ("flow_conditioned", "invert"),  # compiled, with conditioning and without
-    "flow_tight_bound": ("flow_on_wavenet_kernel_3",),
-    "flow_shift": ("flow_lambda",),
-    "flow_decreasing": ("flow_lambda",),
-    "flow_mixture": ("flow_lambda",),  # but for its solver: see test_monotone_bijector.py
-    "bound_both": ("bound", "flow_on_wavenet_channels_both"),
-    "chain_conditioned": ("chain", "invert_conditioned"),
-    "invert_chain": ("invert", "chain"),
-}
-# Of those, and of what is compiled, what costs seconds in a Jacobian too.
-ALIKE_AND_DEAR = ("flow_on_wavenet", "flow_conditioned", "bound_both", "chain_conditioned")
 SETTINGS = registry.FLOWS + registry.COMPOSITIONS
 
 
-def each(entries, slow=()):
-    """Parametrizes over entries; those of the names in `slow` are for `make test-all`."""
-    arguments = registry.parametrized(entries)
-    values = [
-        pytest.param(*p.values, id=p.id, marks=[*p.marks, *[pytest.mark.slow] * (p.id in slow)])
-        for p in arguments["argvalues"]
-    ]
-    return pytest.mark.parametrize(arguments["argnames"], values)
+def each(entries):
+    """Parametrizes over entries; the slow ones are for `make test-all`."""
+    return pytest.mark.parametrize(**registry.parametrized(entries))
 
 
-each_flow = each(registry.FLOWS, ALIKE)
-each_flow_on_a_network = each(registry.FLOWS_ON_NETWORKS + registry.FLOWS, ALIKE_AND_DEAR)
-each_setting = each(SETTINGS, ALIKE)
+each_flow = each(registry.FLOWS)
+each_flow_on_a_network = each(registry.FLOWS_ON_NETWORKS + registry.FLOWS)
+each_setting = each(SETTINGS)
 each_bijector = each(registry.BIJECTORS)
-each_but_dear = each(registry.BIJECTORS, ALIKE_AND_DEAR)
-each_kind = each(registry.BIJECTORS, ALIKE)
-
-
-def test_what_is_left_out_has_its_like():
-    names = {entry.name for entry in registry.BIJECTORS if not entry.slow}
-    assert {*ALIKE, *ALIKE_AND_DEAR} <= names
-    assert all(set(like) <= names - set(ALIKE) for like in ALIKE.values())
 
 
 def random_bijector(entry, dtype="float64"):
@@ -138,6 +109,7 @@ def rows(entry):
 
 @each_bijector
 def test_round_trips(entry):
+    """Theorem 2.1 of docs/theory.md, for flows."""
     bijector = shared_bijector(entry)
     u, x, kwargs = points(bijector, entry, rows(entry))
     forward = tf.identity(bijector.forward(u, **kwargs))
@@ -147,8 +119,9 @@ def test_round_trips(entry):
     np.testing.assert_allclose(bijector.forward(inverse, **kwargs), x, **EXACT)
 
 
-@each_but_dear
+@each_bijector
 def test_log_dets_are_those_of_the_jacobians(entry):
+    """Proposition 2.2 of docs/theory.md, for flows."""
     bijector = shared_bijector(entry)
     u, x, kwargs = points(bijector, entry, rows(entry))
     first = tf.nest.map_structure(lambda c: c[0], kwargs)
@@ -160,7 +133,7 @@ def test_log_dets_are_those_of_the_jacobians(entry):
         np.testing.assert_allclose(computed[name][0], want, **EXACT, err_msg=name)
 
 
-@each_kind
+@each_bijector
 def test_the_two_log_dets_cancel(entry):
     bijector = shared_bijector(entry)
     u, _, kwargs = points(bijector, entry, rows(entry))
@@ -179,6 +152,7 @@ def test_the_two_log_dets_cancel(entry):
 
 @each_flow_on_a_network
 def test_jacobian_is_triangular_in_the_order_of_the_network(entry):
+    """Proposition 2.2 of docs/theory.md."""
     flow = shared_bijector(entry)
     u, _, kwargs = points(flow, entry, rows(entry))
     first = tf.nest.map_structure(lambda c: c[0], kwargs)
@@ -198,7 +172,7 @@ def test_jacobian_is_triangular_in_the_order_of_the_network(entry):
 # Modes of execution and shapes ------------------------------------------------------------------
 
 
-@each_kind
+@each_bijector
 def test_eager_and_xla_agree(entry):
     bijector = shared_bijector(entry)
     u, x, kwargs = points(bijector, entry, rows(entry))
@@ -206,7 +180,7 @@ def test_eager_and_xla_agree(entry):
     assert_all_close(traced(bijector, entry, jit_compile=True)(u, x, kwargs), want, **EXACT)
 
 
-@each_kind
+@each_bijector
 def test_eager_and_graphs_of_unknown_batch_agree(entry):
     bijector = shared_bijector(entry)
     u, x, kwargs = points(bijector, entry, rows(entry))
@@ -308,8 +282,9 @@ def test_samples_are_reparameterised(entry):
 # Distributions on it ----------------------------------------------------------------------------
 
 
-@each_kind
+@each_bijector
 def test_log_prob_is_the_change_of_variables(entry):
+    """Theorem 2.3 of docs/theory.md, for flows."""
     bijector = shared_bijector(entry)
     _, x, kwargs = points(bijector, entry, rows(entry))
     log_prob = transformed(bijector, entry).log_prob(x, bijector_kwargs=kwargs)
@@ -380,7 +355,7 @@ def ids(variables):
     return sorted(map(id, variables))
 
 
-@each_kind
+@each_bijector
 def test_variables_are_seen_through_containers_and_freezing_is_honoured(entry):
     bijector = entry.make("float64")
     networks = {id(flow.network): flow.network for flow in flows(bijector)}.values()
@@ -400,7 +375,7 @@ def test_variables_are_seen_through_containers_and_freezing_is_honoured(entry):
         assert ids(container.trainable_variables) == ids(trainable), name
 
 
-@each_kind
+@each_bijector
 def test_a_frozen_network_is_not_watched_by_tapes(entry):
     bijector = entry.make("float64")
     variables = bijector.trainable_variables
@@ -413,7 +388,7 @@ def test_a_frozen_network_is_not_watched_by_tapes(entry):
     assert tape.watched_variables() == ()
 
 
-@each_kind
+@each_bijector
 def test_checkpoints(entry, tmp_path):
     saved = shared_bijector(entry)
     fresh = entry.make("float64")  # other weights: these are zero where those are random
@@ -458,7 +433,7 @@ def test_equality_hash_copy_and_parameters(entry):
     assert repr(bijector)
 
 
-@each_kind
+@each_bijector
 def test_shapes_and_dtypes_are_known_without_computing(entry):
     bijector = shared_bijector(entry)
     shape = [7, *entry.event_shape]

@@ -10,7 +10,7 @@ from scipy import special, stats
 import tfp_ar
 from tests import helpers
 from tests.distributions import examples
-from tests.distributions.examples import DISCRETE, EXACT, distribution, raster, wavenet
+from tests.distributions.examples import DISCRETE, EXACT, HEADS, distribution, raster, wavenet
 
 tfd = tfp.distributions
 each_discrete = pytest.mark.parametrize("head", DISCRETE)
@@ -150,6 +150,16 @@ def test_values_of_other_dtypes():
             for method in (model.log_prob, model.unnormalized_log_prob):
                 assert method(value) == -np.inf
             assert model.prob(value) == 0
+
+
+@pytest.mark.parametrize("head", ["categorical", "normal"])
+def test_values_that_are_no_real_numbers(head):
+    model = distribution(raster([4], HEADS[head][1]), head)
+    methods = [model.log_prob, model.prob, model.unnormalized_log_prob]
+    for value in (np.zeros([4], complex), tf.zeros([4], tf.complex64), [1j] * 4, ["a"] * 4):
+        for method in (*methods, lambda x: model.complete(x, 2)):
+            with pytest.raises(TypeError, match="value: expected real numbers, got (compl|str)"):
+                method(value)
 
 
 def test_nan_weights_are_not_hidden():

@@ -109,6 +109,9 @@ def test_slices_of_a_bound_one():
         sliced = bound[part]
         assert sliced.batch_shape == np.zeros(3)[part].shape
         np.testing.assert_allclose(sliced.log_prob(X), bound.log_prob(X).numpy()[part], **EXACT)
+    np.testing.assert_array_equal(bound[1:].greedy(), bound.greedy()[1:])
+    want = conditioned(conditional_input=condition()[1:]).sample(4, seed=SEED)
+    np.testing.assert_array_equal(bound[1:].sample(4, seed=SEED), want)
     both = {kind: helpers.normal([3, *shape], "float64") for kind, shape in sorted(BOTH.items())}
     bound = tfp_ar.bind(distribution(wavenet(conditional_shape=BOTH)), both)
     assert bound.batch_shape == [3]
@@ -253,6 +256,7 @@ WRONG_TRANSFORMS = {
     "mean": (lambda x: x - tf.reduce_mean(x), ValueError, "elementwise"),
     "cumsum": (lambda x: tf.cumsum(x, -1), ValueError, "elementwise"),
     "fails": (lambda x: x @ 3, ValueError, "it fails on"),
+    "fixed_rank": (lambda x: tf.ensure_shape(x, [None]), ValueError, r"it fails on .*\[1, 1\]"),
     "variable": (lambda x: x * SCALE, ValueError, "loose_scale"),
 }
 
@@ -263,6 +267,22 @@ WRONG_TRANSFORMS = {
 def test_wrong_input_transform(function, error, message):
     with pytest.raises(error, match=f"(?s)input_transform: .*{message}"):
         tfp_ar.AutoregressiveDistribution(raster([4]), categorical, function)
+
+
+class WithoutTransform(examples.Raster):
+    """A network whose `generate` takes no more than flows need."""
+
+    def generate(self, emit, batch_size, conditional_input=None):
+        return super().generate(emit, batch_size, conditional_input)
+
+
+def test_a_network_whose_generate_takes_no_input_transform():
+    network = WithoutTransform([4], 3, dtype="float64")
+    network.build()
+    with pytest.raises(ValueError, match=r"network: expected WithoutTransform\.generate to take"):
+        distribution(network)
+    for kwargs in ({"input_transform": None}, {"sampling": "reference"}):
+        assert distribution(network, **kwargs).sample(2, seed=SEED).shape == [2, 4]
 
 
 def test_other_wrong_arguments():

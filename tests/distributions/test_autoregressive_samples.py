@@ -118,6 +118,27 @@ def test_samples_have_no_gradient_and_run_under_a_tape():
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
+def test_tf_gradients_do_not_go_through_samples_either():
+    model = distribution(raster([4], 2, conditional_shape=[2]), "normal")
+
+    @tf.function(autograph=False)
+    def gradients(c):
+        x = model.sample(seed=tf.constant(SEED), conditional_input=c)
+        return [g is None for g in tf.gradients(tf.reduce_sum(x), [c])]
+
+    assert gradients(helpers.normal([3, 2], "float64")) == [True]
+
+
+@pytest.mark.parametrize("head", ["categorical", "logistics", "normal"])
+def test_nan_weights_are_not_hidden(head):
+    want = 3 if head == "categorical" else np.nan  # 3 is the number of levels 0, 1, 2
+    network = raster([4], HEADS[head][1])
+    for variable in helpers.raw_variables(network):
+        variable.assign(tf.fill(variable.shape, tf.constant(np.nan, variable.dtype)))
+    samples = distribution(network, head).sample(3, seed=SEED)
+    np.testing.assert_array_equal(samples, np.full([3, 4], want))
+
+
 @each_discrete
 def test_greedy(head):
     _, num_params, levels = DISCRETE[head]

@@ -87,6 +87,7 @@ def repeated(density, x, k, count, what="log_prob"):
 
 @each_toy
 def test_the_bound_grows_with_k_to_log_p(density, x, exact):
+    """Theorem 1.4 and Proposition 1.6 of docs/theory.md."""
     count = 40000
     means, errors = zip(*(repeated(density, x, k, count) for k in (1, 8, 64)), strict=True)
     assert means[1] - means[0] > 3 * np.hypot(errors[0], errors[1])
@@ -99,6 +100,7 @@ def test_the_bound_grows_with_k_to_log_p(density, x, exact):
 
 @each_toy
 def test_a_large_k_meets_log_p(density, x, exact):
+    """Theorem 1.4 of docs/theory.md, its part 4."""
     for k, tolerance in ((10**4, 0.05), (10**6, 0.005)):
         got = Dequantized(density, num_importance_samples=k).log_prob(x, seed=SEED)
         np.testing.assert_allclose(got, np.log(exact), atol=tolerance)
@@ -107,6 +109,7 @@ def test_a_large_k_meets_log_p(density, x, exact):
 @each_toy
 @pytest.mark.parametrize("k", [1, 3])
 def test_prob_has_the_right_mean(density, x, exact, k):
+    """Theorem 1.4 of docs/theory.md, its part 1."""
     mean, error = repeated(density, x, k, 40000, "prob")
     assert abs(mean - exact) < 4 * error
     assert error < 0.02 * exact  # or the line above would say little
@@ -114,6 +117,7 @@ def test_prob_has_the_right_mean(density, x, exact, k):
 
 @pytest.mark.parametrize("name", ["logistic_2", "normal", "exponential"])
 def test_one_sample_has_the_mean_of_log_p_over_the_cell(name):
+    """Theorem 1.3 of docs/theory.md."""
     density, x, _ = TOYS[name]
     u = (np.arange(10**5) + 0.5) / 10**5
     mean, error = repeated(density, x, 1, 40000)
@@ -122,6 +126,7 @@ def test_one_sample_has_the_mean_of_log_p_over_the_cell(name):
 
 @pytest.mark.parametrize("n", [1, 2, 16])
 def test_levels_have_mass_1(n):
+    """Proposition 1.1 of docs/theory.md."""
     prob = Dequantized(logistic_levels(n), num_importance_samples=20000).prob(
         np.arange(n), seed=SEED
     )
@@ -130,6 +135,7 @@ def test_levels_have_mass_1(n):
 
 
 def test_cells_of_constant_density_are_exact():
+    """Theorem 1.3 of docs/theory.md, where it is tight."""
     p = np.array([0.1, 0.25, 0.05, 0.6])
     cells = tfd.Uniform(np.arange(4.0), np.arange(1.0, 5.0))
     density = tfd.MixtureSameFamily(tfd.Categorical(probs=p), cells)
@@ -177,6 +183,7 @@ class Squared(Dequantizer):
 
 
 def test_the_density_of_the_noise_is_divided_by():
+    """Theorem 1.7 of docs/theory.md."""
     model = Dequantized(logistic_levels(4), Squared(), num_importance_samples=10**5)
     np.testing.assert_allclose(model.prob(np.arange(4), seed=SEED), logistic_cells(4), rtol=0.02)
     assert model.dequantizer.one is model.trainable_variables[-1]
@@ -214,6 +221,7 @@ def test_samples_are_levels(scale):
 
 
 def test_samples_have_the_law():
+    """Proposition 1.1 of docs/theory.md."""
     x = Dequantized(logistic_levels(8)).sample(20000, seed=SEED).numpy().astype(int)
     counts = np.bincount(x, minlength=8)
     assert stats.chisquare(counts, 20000 * logistic_cells(8)).pvalue > 1e-3
@@ -225,6 +233,7 @@ def test_samples_have_the_law():
 
 
 def test_samples_of_a_flow_have_its_law():
+    """Proposition 1.1 of docs/theory.md."""
     model = Dequantized(flow_levels(3, 2, "float64"), num_importance_samples=20000)
     x = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape([9, 2])
     prob = model.prob(x, seed=SEED).numpy()

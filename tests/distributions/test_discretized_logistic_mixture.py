@@ -121,8 +121,12 @@ def test_integer_values_of_other_dtypes():
     assert law().log_prob(np.array([255], np.uint8)) == -np.inf
 
 
-def test_nan_parameters_are_not_hidden():
-    assert np.isnan(DiscretizedLogisticMixture([0.0], [np.nan], [1.0], 0, 3).log_prob(1))
+@pytest.mark.parametrize("place", range(3))
+def test_nan_parameters_are_not_hidden(place):
+    values = [[0.0, 0.0], [1.0, 2.0], [1.0, 1.0]]
+    values[place] = [np.nan, np.nan]
+    mixture = DiscretizedLogisticMixture(*values, 0, 3)
+    assert np.isnan(mixture.log_prob(1)) and np.all(np.isnan(mixture.sample(9, seed=(1, 2))))
 
 
 def test_samples():
@@ -148,7 +152,9 @@ def test_mode_is_the_most_probable_level():
 def test_what_it_is():
     mixture = law([4, 2])
     assert (mixture.batch_shape, mixture.event_shape) == ([4, 2], [])
-    assert mixture[1:].batch_shape == [3, 2]
+    part, x = mixture[1:], mixture.sample(3, seed=(1, 2))
+    assert part.batch_shape == [3, 2] and part.sample(5, seed=(1, 2)).shape == [5, 3, 2]
+    np.testing.assert_allclose(part.log_prob(x[:, 1:]), mixture.log_prob(x)[:, 1:], rtol=1e-12)
     assert mixture.support == IntegerSupport(LOW, HIGH)
     assert mixture.experimental_default_event_space_bijector() is None
     scale = tf.Variable([1.0])
@@ -215,6 +221,49 @@ def test_parameters_of_different_numbers_of_components():
     with pytest.raises(TypeError, match="logits: expected float32 or float64, got float16"):
         half = tf.zeros([2], tf.float16)
         DiscretizedLogisticMixture(half, half, half + 1, low=0, high=7)
+
+
+def test_parameters_of_wrong_shapes():
+    with pytest.raises(ValueError, match=r"scale: expected shape \[\.\.\., K\], got \[\]"):
+        DiscretizedLogisticMixture([0.0], [1.0], 0.3, low=0, high=7)
+    message = r"expected shapes that broadcast, got \{'logits': \[2, 1\], 'loc': \[3, 1\]"
+    with pytest.raises(ValueError, match=message):
+        DiscretizedLogisticMixture(np.ones([2, 1]), np.ones([3, 1]), [1.0], low=0, high=7)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)] * 2, autograph=False)
+    def log_prob(loc, scale):
+        return DiscretizedLogisticMixture([0.0, 0.0], loc, scale, 0, 7, True).log_prob(1)
+
+    assert np.isfinite(log_prob([0.0, 1.0], [1.0, 1.0]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="loc: expected the K of logits"):
+        log_prob([0.0], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, np.nan])
+def test_scales_that_are_not_positive(wrong):
+    def mixture(scale):
+        return DiscretizedLogisticMixture([0.0, 0.0], [1.0, 2.0], scale, 0, 7, validate_args=True)
+
+    message = f"scale: expected positive numbers.*{wrong}"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){message}"):
+        mixture([0.5, wrong])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="scale: expected positive numbers"):
+        tf.function(lambda scale: mixture(scale).log_prob(1))(tf.constant([0.5, wrong]))
+    scale = tf.Variable([0.5, 1.0])
+    held = mixture(scale)
+    assert np.isfinite(held.log_prob(1))
+    scale.assign([0.5, wrong])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="scale: expected positive numbers"):
+        held.log_prob(1)
+
+
+def test_many_levels_in_float32():
+    # Flat components: a cell is 1e-4 of a scale, and a - b would have 4 digits less than 1 / scale.
+    x = np.array([1.0, 20000.0, 32768.0, 65000.0])
+    given = [np.array([0.3, -0.2]), np.array([32768.0, 60000.0]), np.array([1e4, 3e4])]
+    mixture = DiscretizedLogisticMixture(*(tf.constant(p, tf.float32) for p in given), 0, 65535)
+    exact = exact_log_prob(x, *given, 0, 65535).astype(float)
+    np.testing.assert_allclose(mixture.log_prob(x), exact, atol=1e-4)
 
 
 def test_the_head_takes_levels_of_any_integer_type():

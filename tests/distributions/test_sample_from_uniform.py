@@ -91,6 +91,14 @@ def test_the_last_classes_come_out_though_sums_fall_short_of_1():
     assert k >= 997
 
 
+def test_nan_gives_no_category():
+    # As what tfd.Categorical itself samples: the number of categories.
+    for name in ("probs", "logits"):
+        law = tfd.Categorical(**{name: [[np.nan, 0.5], [0.5, 0.5]]})
+        got = sample_from_uniform(law, [0.3, 0.3], 0.5)
+        np.testing.assert_array_equal(got, [2, 0])
+
+
 def test_steps_of_the_inverse_cdf():
     law = tfd.Categorical(probs=[0.25, 0.25, 0.0, 0.5])
     u = tf.constant([0.1, 0.25, 0.2501, 0.5, 0.5001, 0.9])

@@ -17,6 +17,7 @@ def parsed_flags():
 
 
 def test_picture_and_numbers(tmp_path, capsys):
+    """Corollary 3.4 of docs/theory.md, for one pixel."""
     path = tmp_path / "new" / "field.png"
     with flagsaver.flagsaver(output=str(path)):
         receptive_field.main(["receptive_field"])

@@ -9,8 +9,10 @@ import sys
 import time
 
 import pytest
+from absl import flags
 
 from tests.examples.test_images import write
+from tests.own_flags import parser_of
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 TINY = {
@@ -34,6 +36,32 @@ def run(output, **values):
 
 def assert_is_png(path):
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 1000
+
+
+@pytest.fixture(scope="module")
+def parse():
+    return parser_of("examples.train_pixelcnn")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--kernel_size=4"], "kernel_size=4: expected an odd number"),
+        (["--dilations=2,1"], "dilations=.*, the first of them 1"),
+        (["--dilations=1,0"], "dilations=.*expected positive integers, separated by commas"),
+        (["--dilations="], "dilations=.*expected positive integers, separated by commas"),
+        (["--dilations=1,2", "--num_layers=3"], "expected one of --dilations for each of"),
+    ],
+)
+def test_wrong_flags(parse, words, message):
+    with pytest.raises(flags.IllegalFlagValueError, match=message):
+        parse(*words)
+
+
+def test_flags_that_agree(parse):
+    assert parse("--dilations=1,2", "--num_layers=2", "--kernel_size=5").num_layers == 2
+    assert parse("--num_layers=3").dilations is None
+    assert parse("--dilations=1,2").num_layers is None
 
 
 def test_run_on_a_file_given_the_class(tmp_path):

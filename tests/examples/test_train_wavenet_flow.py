@@ -88,6 +88,7 @@ def test_run_given_the_class_by_keras(tmp_path):
     assert png.shape == [2 * 10 * 4, 10 * 10 * 4, 1]  # a column a class
 
 
+@pytest.mark.slow  # the run on digits takes the same way, the data are tested in test_parts.py
 def test_run_on_speech_stops_early(tmp_path):
     rng = np.random.default_rng(0)
     for name in "abc":

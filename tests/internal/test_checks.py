@@ -81,6 +81,18 @@ def test_positive_float_refuses(value, error, message):
         checks.positive_float("a", value)
 
 
+@pytest.mark.parametrize("value", [None, 0, -3, np.uint8(7)])
+def test_optional_int_takes_integers_and_none(value):
+    number = checks.optional_int("seed", value)
+    assert number == value and type(number) in (int, type(None))
+
+
+@pytest.mark.parametrize("value", [1.0, True, "1", [1], np.float32(1.0)])
+def test_optional_int_refuses(value):
+    with pytest.raises(TypeError, match=r"^seed: expected an integer or None, got .+\.$"):
+        checks.optional_int("seed", value)
+
+
 @pytest.mark.parametrize("value", [0, 0.0, 0.5, 0.999])
 def test_fraction_takes_numbers(value):
     number = checks.fraction("p", value)

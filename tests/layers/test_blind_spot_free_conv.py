@@ -116,6 +116,7 @@ def test_sees_exactly_its_taps(mask_type, kernel_size, dilation_rate, channel_gr
 
 @pytest.mark.parametrize("channel_groups", [1, 3])
 def test_a_stack_sees_all_pixels_before_and_nothing_else(channel_groups):
+    """Theorem 3.5 and Proposition 3.6 of docs/theory.md."""
     convs = [
         random_conv(3, 3, mask_type="B" if i else "A", channel_groups=channel_groups)
         for i in range(5)

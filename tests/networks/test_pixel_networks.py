@@ -89,6 +89,7 @@ def network_of(network, event_shape, num_layers, kernel_size, dilations):
 def test_sees_exactly_its_field_whatever_the_weights(
     network, event_shape, num_layers, kernel_size, dilations
 ):
+    """Proposition 3.7 of docs/theory.md: some have dilations."""
     field = {"classical": classical_field, "gated": gated_field}[network]
     expected = field(event_shape[:2], kernel_size, dilations or [1] * num_layers)
     expected = with_channels(expected, event_shape[2])
@@ -102,6 +103,7 @@ def test_sees_exactly_its_field_whatever_the_weights(
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_no_number_of_layers_removes_the_blind_spot(kernel_size):
+    """Corollary 3.4 of docs/theory.md."""
     # A row up, `side` columns to the right at most: the sawtooth of the paper's figure.
     shape, side = (5, 9), kernel_size // 2
     field = classical_field(shape, kernel_size, [1] * 20)
@@ -116,6 +118,7 @@ def test_no_number_of_layers_removes_the_blind_spot(kernel_size):
 @pytest.mark.parametrize("event_shape", [[4, 5, 1], [3, 3, 3]])
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_gated_sees_all_earlier_pixels_once_its_reach_suffices(event_shape, kernel_size):
+    """Theorem 3.5 of docs/theory.md."""
     network = network_of("gated", event_shape, 4, kernel_size, None)
     allowed = allowed_inputs(network)
     shape = event_shape[:2]
@@ -264,6 +267,7 @@ def test_all_variables_are_there_after_construction(network):
         ("dilations", [2, 1, 1], ValueError, r"^dilations: .*first of them 1, got \[2, 1, 1\]"),
         ("dilations", [1, 0, 1], ValueError, r"^dilations\[1\]: expected a positive integer"),
         ("dropout", 1.0, ValueError, r"^dropout: expected a number in \[0, 1\), got 1.0"),
+        ("seed", 1.5, TypeError, r"^seed: expected an integer or None, got 1\.5"),
         (
             "conditional_shape",
             [4, 3, 2],

@@ -319,6 +319,7 @@ def test_trainable_is_passed_down():
         ("position_encoding", "sine", ValueError, "None, 'learned', 'sinusoidal', got 'sine'"),
         ("dropout", 1.0, ValueError, r"dropout: expected a number in \[0, 1\), got 1.0"),
         ("dropout", "no", TypeError, r"dropout: expected a number in \[0, 1\), got 'no'"),
+        ("seed", "a", TypeError, "^seed: expected an integer or None, got 'a'"),
     ],
 )
 def test_bad_arguments(argument, value, error, message):

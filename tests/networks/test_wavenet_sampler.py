@@ -68,7 +68,9 @@ def test_compiled_with_a_static_batch(kind, mode, batch):
 
 
 @pytest.mark.parametrize("mode", ["graph", "jit"])
-@pytest.mark.parametrize("kind", ["many_blocks", "everything"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("many_blocks", marks=pytest.mark.slow), "everything"]
+)
 def test_compiled_for_an_unknown_batch(kind, mode):
     network = lively(wavenet(kind, dtype="float64"))
     generate = generator(network, 2, random_conditioning(network, 2), mode, dynamic=True)

@@ -38,6 +38,7 @@ def run(*runs):
     return done.returncode
 
 
+@pytest.mark.slow  # two processes, three trainings
 def test_a_killed_process(tmp_path):
     whole, killed, resumed = (tmp_path / name for name in ("whole", "killed", "resumed"))
     assert run((tmp_path / "backup", killed, 1, 2, 1)) == -signal.SIGKILL

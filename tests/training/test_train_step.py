@@ -36,13 +36,13 @@ def fit(flow, step, steps=150):
     return float(before), float(-tf.reduce_mean(flow.log_prob(held_out)))
 
 
-# Each optimizer and both ways: the other pairs are for `make test-all`.
+# Both ways: the other pairs are for `make test-all`.
 @pytest.mark.parametrize(
     "name, jit_compile",
     [
         ("adam_ema", True),
         ("adamw", False),
-        ("lion", False),
+        pytest.param("lion", False, marks=pytest.mark.slow),
         pytest.param("adam_ema", False, marks=pytest.mark.slow),
         pytest.param("adamw", True, marks=pytest.mark.slow),
         pytest.param("lion", True, marks=pytest.mark.slow),
@@ -112,6 +112,7 @@ def test_a_frozen_block_stays_as_it_is(jit_compile):
     assert all(moved)
 
 
+@pytest.mark.slow
 def test_the_inverse_direction_trains_by_reparameterised_samples():
     # KL(flow || law of the data), by samples whose gradient goes through the sequential pass. XLA's
     # gradients, which take longer to compile than to train by, are compared in test_implicit.py.

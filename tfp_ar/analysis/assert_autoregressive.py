@@ -29,12 +29,14 @@ def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> Non
 
     Raises:
       AssertionError: naming an output and an input that it must not see.
+      RuntimeError: if Keras runs on another backend than TensorFlow.
       TypeError, ValueError: if `network` is no network or `num_draws` not positive.
 
     Cost: num_draws gradients of the parallel pass at batch size `network.event_size`.
 
     >>> assert_autoregressive(tfp_ar.networks.WaveNet(event_shape=[6, 2], residual_channels=4))
     """
+    checks.require_tensorflow_backend("assert_autoregressive")
     checks.positive_int("num_draws", num_draws)
     network = as_network(network, event_shape)
     rank = np.empty(network.event_size, np.int64)

@@ -40,7 +40,9 @@ def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.
     Returns: the field, a bool NumPy array of the shape of one x.
 
     Raises:
-      TypeError: if `obj` is no Keras layer, or another argument of the wrong kind.
+      RuntimeError: if Keras runs on another backend than TensorFlow.
+      TypeError: if `obj` is no Keras layer, or one of nothing but integers, or another argument is
+        of the wrong kind.
       ValueError: if `position` is too long or outside the output, the input's shape is unknown or
         not one that `obj` takes, or `num_draws` is not positive.
 
@@ -54,6 +56,7 @@ def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.
      [1 1 1 1 0 0 0]
      [1 1 0 0 0 0 0]]
     """
+    checks.require_tensorflow_backend("receptive_field")
     checks.positive_int("num_draws", num_draws)
     if not isinstance(obj, keras.Layer):
         raise TypeError(
@@ -117,6 +120,11 @@ class _Layer:
                 f"input_shape: expected one that layer {layer.name!r} takes, got "
                 f"{list(self.input_shape)}: {error}"
             ) from error
+        if not outputs:
+            raise TypeError(
+                "obj: expected a layer whose output are floats, as nothing else has gradients, got "
+                f"layer {layer.name!r}."
+            )
         self.output_shapes = [output.shape[1:] for output in outputs]
 
     def arguments(self, generator):

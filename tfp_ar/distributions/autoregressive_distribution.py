@@ -16,17 +16,17 @@ from tfp_ar.distributions.conditional import (
 from tfp_ar.distributions.conditional_sampler import ConditionalSampler
 from tfp_ar.distributions.density_pass import density_pass, make_density_pass
 from tfp_ar.distributions.integer_support import IntegerSupport
+from tfp_ar.distributions.network_distribution import NetworkDistribution
 from tfp_ar.distributions.support import Support
 from tfp_ar.internal import batching, checks
 from tfp_ar.internal.program import Program
-from tfp_ar.networks import AutoregressiveNetwork
 from tfp_ar.networks.conditioning import static_shape
 from tfp_ar.networks.layer_network import as_network
 
 tfd = tfp.distributions
 
 
-class AutoregressiveDistribution(tfd.Distribution):
+class AutoregressiveDistribution(NetworkDistribution):
     """Each variable has a distribution whose parameters depend on the variables before it.
 
         log_prob(x) = sum_i log p_i(x[i]),
@@ -61,6 +61,10 @@ class AutoregressiveDistribution(tfd.Distribution):
     Values outside the support have log_prob -inf, with gradient 0. The support is known of
     Categorical, Bernoulli and `DiscretizedLogisticMixture`; of any other it is taken for all finite
     numbers, and the distribution itself decides about those.
+
+    Weights that are NaN, of training that diverged, give a log_prob that is NaN; their samples are
+    NaN or, of a Categorical, its number of levels, which is none of them. (Those of a Bernoulli are
+    0, as in TFP.)
 
     All methods take `conditional_input`; `log_prob` and `prob` also take `training` (dropout).
 
@@ -116,7 +120,7 @@ class AutoregressiveDistribution(tfd.Distribution):
             )
         checks.one_of("sampling", sampling, SAMPLING)
         conditional = check_distribution_fn(distribution_fn, network)
-        check_input_transform(input_transform, network, conditional.support)
+        check_input_transform(input_transform, network, conditional.support, sampling)
         conditional_input = bound_conditioning.as_arrays(conditional_input)
         if conditional_input is not None:
             network.conditioning.split(conditional_input)
@@ -147,11 +151,6 @@ class AutoregressiveDistribution(tfd.Distribution):
         )
 
     @property
-    def network(self) -> AutoregressiveNetwork:
-        """The autoregressive network."""
-        return self._network
-
-    @property
     def distribution_fn(self):
         """The function from parameters to the distribution of a variable."""
         return self._distribution_fn
@@ -162,22 +161,9 @@ class AutoregressiveDistribution(tfd.Distribution):
         return self._input_transform
 
     @property
-    def conditional_input(self):
-        """The conditioning that is bound, or None."""
-        return self._conditional_input
-
-    @property
     def support(self) -> Support:
         """The values that each variable may have, as far as it is known."""
         return self._support
-
-    def __deepcopy__(self, memo):
-        raise TypeError(
-            f"{self.name}: a deep copy would share the network's weights. Make another network "
-            "(network.from_config(network.get_config())) and a distribution on it."
-        )
-
-    # Shapes --------------------------------------------------------------------------------------
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
@@ -186,31 +172,6 @@ class AutoregressiveDistribution(tfd.Distribution):
             return self.network.conditioning.join(self.network.conditioning.event_ndims)
 
         return {"conditional_input": tfp.util.ParameterProperties(event_ndims=ndims)}
-
-    def _event_shape(self):
-        return tf.TensorShape(self._network.event_shape)
-
-    def _event_shape_tensor(self):
-        return tf.constant(self._network.event_shape, tf.int32)
-
-    def _batch_shape(self):
-        return bound_conditioning.batch_shape(self._network.conditioning, self._conditional_input)
-
-    def _batch_shape_tensor(self):
-        return tf.convert_to_tensor(self._leading(), tf.int32)
-
-    def _leading(self) -> list:
-        """The batch shape, as ints and scalar tensors."""
-        return list(
-            bound_conditioning.batch_shape_tensor(
-                self._network.conditioning, self._conditional_input, tf.convert_to_tensor
-            )
-        )
-
-    def _parts(self) -> list:
-        """The parts of the conditioning that is bound, as tensors."""
-        parts = self._network.conditioning.split(self._conditional_input).values()
-        return [tf.cast(tf.convert_to_tensor(part), self._float_dtype) for part in parts]
 
     def _default_event_space_bijector(self):
         if isinstance(self._support, IntegerSupport):
@@ -233,7 +194,10 @@ class AutoregressiveDistribution(tfd.Distribution):
         """Values as a tensor of their own dtype: TFP would make int32 of an array, and 0 of 0.5."""
         is_list = not isinstance(value, (np.ndarray, np.generic))
         hint = self.dtype if is_list and self.dtype.is_floating else None
-        return tf.convert_to_tensor(value, dtype_hint=hint, name="value")
+        value = tf.convert_to_tensor(value, dtype_hint=hint, name="value")
+        if not (value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool):
+            raise TypeError(f"value: expected real numbers, got {value.dtype.name}.")
+        return value
 
     def _sample_control_dependencies(self, value, **_):
         return self._support.assertions(value) if self.validate_args else ()
@@ -304,7 +268,7 @@ class AutoregressiveDistribution(tfd.Distribution):
         Returns: as `value`, its first rows unchanged.
 
         Raises:
-          TypeError: if `num_rows` is no integer.
+          TypeError: if `num_rows` is no integer, or `value` has no real numbers.
           ValueError: if it is out of range, the network has another order than these rows first,
             `value` has the wrong shape, or what is given is not in the support (in a graph, an
             InvalidArgumentError; under XLA nothing is checked).

@@ -1,11 +1,13 @@
 """Do a distribution_fn and an input_transform fit a network? And what is to be known of them."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_ar.bijectors.sampling import CACHED
 from tfp_ar.distributions.integer_support import IntegerSupport
 from tfp_ar.distributions.real_support import RealSupport
 from tfp_ar.distributions.sample_from_uniform import takes_uniforms
@@ -101,16 +103,19 @@ def _refuse_variables(distribution_fn, network, distribution):
     )
 
 
-def check_input_transform(input_transform, network, support: Support) -> None:
+def check_input_transform(input_transform, network, support: Support, sampling) -> None:
     """Tries `input_transform` on values of the support, once for each network.
 
     Raises:
       TypeError: if it is not callable or not hashable.
-      ValueError: if it does not keep shape and dtype, is not elementwise, or reads variables.
+      ValueError: if it does not keep shape and dtype, is not elementwise, or reads variables; or if
+        the network's own `generate`, which 'cached' sampling calls, does not take it.
     """
     if input_transform is None:
         return
     checks.hashable_function("input_transform", input_transform)
+    if sampling == CACHED:
+        _check_generate(network)
 
     def check(network):
         with tf.init_scope():
@@ -131,6 +136,17 @@ def check_input_transform(input_transform, network, support: Support) -> None:
         )
 
     Program.of(network).once(("input_transform", input_transform, support), check)
+
+
+def _check_generate(network):
+    parameters = inspect.signature(network.generate).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not takes_any and "input_transform" not in parameters:
+        raise ValueError(
+            f"network: expected {type(network).__name__}.generate to take input_transform, as one "
+            f"is given, got generate({', '.join(parameters)}). Let it take it and show the network "
+            "input_transform(x), or pass sampling='reference'."
+        )
 
 
 def _transformed(input_transform, values):

@@ -6,7 +6,7 @@ import numbers
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import dtype_util, tensor_util
+from tensorflow_probability.python.internal import assert_util, dtype_util, tensor_util
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from tfp_ar.distributions.integer_support import IntegerSupport
@@ -38,7 +38,8 @@ class DiscretizedLogisticMixture(tfd.Distribution):
       scale: [..., K], above 0, in units of x.
       low: the lowest level, an int.
       high: the highest level, an int above `low`.
-      validate_args: whether to check at run time that values are levels. Default False.
+      validate_args: whether to check at run time that values are levels, that scales are above 0,
+        and that the parameters have one K. Default False.
       allow_nan_stats: as in TFP. Default True.
       name: default 'discretized_logistic_mixture'.
 
@@ -49,7 +50,7 @@ class DiscretizedLogisticMixture(tfd.Distribution):
 
     Raises:
       TypeError, ValueError: if `low` and `high` are no integers in this order, the parameters are
-        neither float32 nor float64, or they differ in K.
+        neither float32 nor float64, they differ in K, or their batch shapes do not broadcast.
 
     References:
       T. Salimans et al., PixelCNN++: Improving the PixelCNN with discretized logistic mixture
@@ -90,11 +91,21 @@ class DiscretizedLogisticMixture(tfd.Distribution):
     def _check_parameters(self, dtype):
         if dtype not in (tf.float32, tf.float64):
             raise TypeError(f"logits: expected float32 or float64, got {dtype.name}.")
-        given = {"logits": self._logits, "loc": self._loc, "scale": self._scale}
-        counts = {name: p.shape[-1] if p.shape.rank else None for name, p in given.items()}
+        shapes = {"logits": self._logits.shape, "loc": self._loc.shape, "scale": self._scale.shape}
+        for name, shape in shapes.items():
+            if shape.rank == 0:
+                raise ValueError(f"{name}: expected shape [..., K], got [].")
+        counts = {name: shape[-1] if shape.rank else None for name, shape in shapes.items()}
         known = {count for count in counts.values() if count is not None}
         if len(known) > 1:  # a law of K components whose weights are those of one has no sum of 1
             raise ValueError(f"logits, loc, scale: expected one K, got {counts}.")
+        try:
+            functools.reduce(tf.broadcast_static_shape, shapes.values())
+        except ValueError:
+            shown = {name: list(shape) for name, shape in shapes.items()}
+            raise ValueError(
+                f"logits, loc, scale: expected shapes that broadcast, got {shown}."
+            ) from None
 
     @property
     def logits(self):
@@ -135,6 +146,22 @@ class DiscretizedLogisticMixture(tfd.Distribution):
     def _default_event_space_bijector(self):
         return None  # there is none onto integers
 
+    def _parameter_control_dependencies(self, is_init):
+        assertions = []
+        if not self.validate_args:
+            return assertions
+        if is_init:  # of shapes that are not known before
+            count = ps.shape(self._logits)[-1]
+            for name, parameter in (("loc", self._loc), ("scale", self._scale)):
+                message = f"{name}: expected the K of logits."
+                assertions.append(
+                    assert_util.assert_equal(ps.shape(parameter)[-1], count, message=message)
+                )
+        if is_init != tensor_util.is_ref(self._scale):  # a variable at every use, all else once
+            message = "scale: expected positive numbers."
+            assertions.append(assert_util.assert_positive(self._scale, message=message))
+        return assertions
+
     def _sample_control_dependencies(self, value):
         return self.support.assertions(value) if self.validate_args else ()
 
@@ -166,7 +193,9 @@ class DiscretizedLogisticMixture(tfd.Distribution):
             tf.reduce_sum(tf.where(chosen, p, tf.zeros_like(p)), axis=-1) for p in (loc, scale)
         )
         x = tf.floor(loc + scale * (tf.math.log(v) - tf.math.log1p(-v)) + 0.5)
-        return tf.clip_by_value(x, float(self.support.low), float(self.support.high))
+        x = tf.clip_by_value(x, float(self.support.low), float(self.support.high))
+        # Of logits that are NaN no component was chosen.
+        return tf.where(tf.reduce_any(chosen, axis=-1), x, tf.constant(np.nan, self.dtype))
 
     def _sample_n(self, n, seed=None):
         shape = ps.concat([[2, n], self.batch_shape_tensor()], axis=0)

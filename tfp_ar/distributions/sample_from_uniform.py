@@ -20,6 +20,9 @@ def sample_from_uniform(distribution, u, v):
         DiscretizedLogisticMixture  component by u, then the rounded quantile of a logistic at v
         Normal and other continuous ones with a `quantile` in closed form:    quantile(u)
 
+    Where probabilities are NaN, a Categorical gives its number of categories, which is none of
+    them, as tfd.Categorical itself does; a Bernoulli gives 0; all others give NaN.
+
     The resolution is that of u: in float32, probabilities below 2^-24 are not met exactly, and
     normal samples end at 5.3 standard deviations.
 

@@ -92,6 +92,19 @@ def int_between(name: str, value, low: int, high: int) -> int:
     return int(value)
 
 
+def optional_int(name: str, value) -> int | None:
+    """Returns `value`, an integer such as a seed, as an int; or None if it is None.
+
+    Raises:
+      TypeError: if it is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected an integer or None, got {value!r}.")
+    return int(value)
+
+
 def fraction(name: str, value) -> float:
     """Returns `value` as a float in [0, 1), or raises as `positive_int` does."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

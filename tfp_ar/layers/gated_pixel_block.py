@@ -4,12 +4,13 @@ import keras
 
 from tfp_ar.internal import checks
 from tfp_ar.layers.blind_spot_free_conv import BlindSpotFreeConv2D
+from tfp_ar.layers.conditioned_block import ConditionedBlock
 from tfp_ar.layers.gated_residual_block import gated_activation
 from tfp_ar.layers.masked_conv import MaskedConv2D
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
-class GatedPixelBlock(keras.layers.Layer):
+class GatedPixelBlock(ConditionedBlock):
     """Blind-spot-free convolution, gates, and the ways out: residual and skip.
 
         (v*, h*) = blind_spot_free_conv(v, h)
@@ -31,7 +32,7 @@ class GatedPixelBlock(keras.layers.Layer):
       residual: whether the block makes v' and h'; if not, they are v and h. The last block of a
         network does not: nothing reads them. Default True.
       dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
-      seed: seed of the dropout. Default None.
+      seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -43,7 +44,8 @@ class GatedPixelBlock(keras.layers.Layer):
     Returns: (v' [B, H, W, filters], h' [B, H, W, filters], skip [B, H, W, skip_filters]).
 
     Raises:
-      TypeError, ValueError: as BlindSpotFreeConv2D; or for dropout outside [0, 1).
+      TypeError, ValueError: as BlindSpotFreeConv2D; or for dropout outside [0, 1), a seed that is
+        no int, or a call with other conditioning than the block was built for.
 
     References:
       A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
@@ -54,6 +56,8 @@ class GatedPixelBlock(keras.layers.Layer):
     >>> [part.shape[-1] for part in block(x, x)]
     [4, 4, 3]
     """
+
+    num_position_dims = 2
 
     def __init__(
         self,
@@ -75,23 +79,18 @@ class GatedPixelBlock(keras.layers.Layer):
         checks.multiple("filters", self.filters, self.channel_groups, "channel_groups")
         checks.multiple("skip_filters", self.skip_filters, self.channel_groups, "channel_groups")
         self.residual = bool(residual)
-        self.seed = seed
-        dtype = self.dtype_policy
         self.conv = BlindSpotFreeConv2D(
             2 * self.filters,
             kernel_size,
             mask_type,
             self.channel_groups,
             dilation_rate,
-            dtype=dtype,
+            dtype=self.dtype_policy,
             name="conv",
         )
         self.skip_projection = self._projection(self.skip_filters, "skip")
         self.residual_projection = self._projection(self.filters, "residual") if residual else None
-        rate = checks.fraction("dropout", dropout)
-        self.dropout = (
-            keras.layers.Dropout(rate, seed=seed, dtype=dtype, name="dropout") if rate else None
-        )
+        self._set_dropout(dropout, seed)
 
     def _projection(self, filters, name):
         """A 1x1 convolution that keeps the order of the channel groups."""
@@ -120,43 +119,28 @@ class GatedPixelBlock(keras.layers.Layer):
         self.skip_projection.build(gate_shape)
         if self.residual_projection is not None:
             self.residual_projection.build(gate_shape)
-        conditions = {"global": global_condition_shape, "local": local_condition_shape}
-        for kind, shape in conditions.items():
-            for stack in self._gated_stacks() if shape is not None else ():
-                projection = keras.layers.Dense(
-                    2 * self.filters,
-                    use_bias=False,
-                    dtype=self.dtype_policy,
-                    name=f"{stack}_{kind}_condition",
-                )
-                projection.build(shape)
-                # An attribute each: Keras saves what it tracks by name.
-                setattr(self, f"{stack}_{kind}_projection", projection)
-        self.built = True
-
-    def _gated_stacks(self):
         # Nothing reads v' of the last block.
-        return ("vertical", "horizontal") if self.residual else ("horizontal",)
+        gated = ("vertical_", "horizontal_") if self.residual else ("horizontal_",)
+        self._build_projections(
+            2 * self.filters, global_condition_shape, local_condition_shape, gated
+        )
+        self.built = True
 
     def call(self, v, h, global_condition=None, local_condition=None, training=None):
         """Returns (v', h', skip)."""
         v_in, h_in = self.conv(v, h)
-        g = self._gate(h_in, "horizontal", global_condition, local_condition)
+        g = self._gate(h_in, "horizontal_", global_condition, local_condition)
         if self.dropout is not None:
             g = self.dropout(g, training=training)
         skip = self.skip_projection(g)
         if self.residual_projection is None:
             return v, h, skip
-        v = self._gate(v_in, "vertical", global_condition, local_condition)
+        v = self._gate(v_in, "vertical_", global_condition, local_condition)
         update = self.residual_projection(g)
         return v, update if self.mask_type == "A" else h + update, skip
 
-    def _gate(self, z, stack, global_condition, local_condition):
-        if global_condition is not None:
-            projected = getattr(self, f"{stack}_global_projection")(global_condition)
-            z = z + projected[:, None, None]
-        if local_condition is not None:
-            z = z + getattr(self, f"{stack}_local_projection")(local_condition)
+    def _gate(self, z, prefix, global_condition, local_condition):
+        z = self._conditioned(z, global_condition, local_condition, prefix)
         return gated_activation(z, self.channel_groups)
 
     def compute_output_shape(
@@ -179,6 +163,4 @@ class GatedPixelBlock(keras.layers.Layer):
             "channel_groups": self.channel_groups,
             "dilation_rate": self.conv.dilation_rate,
             "residual": self.residual,
-            "dropout": 0.0 if self.dropout is None else self.dropout.rate,
-            "seed": self.seed,
         }

@@ -5,6 +5,7 @@ from keras import ops
 
 from tfp_ar.internal import checks
 from tfp_ar.layers.causal_conv import CausalConv1D
+from tfp_ar.layers.conditioned_block import ConditionedBlock
 
 
 def gated_activation(z, channel_groups=1):
@@ -18,7 +19,7 @@ def gated_activation(z, channel_groups=1):
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
-class GatedResidualBlock(keras.layers.Layer):
+class GatedResidualBlock(ConditionedBlock):
     """Dilated causal convolution, gate, and the ways out: residual and skip.
 
         [a, b] = causal_conv(h) + c_global @ V + c_local[t] @ W
@@ -34,7 +35,7 @@ class GatedResidualBlock(keras.layers.Layer):
       residual: whether the block adds to h; if not, h' = h. The last block of a network does not:
         nothing reads its h', so that its weights would get no gradient. Default True.
       dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
-      seed: seed of the dropout. Default None.
+      seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -46,7 +47,8 @@ class GatedResidualBlock(keras.layers.Layer):
     Returns: the pair (h' [..., L, filters], skip [..., L, skip_filters]).
 
     Raises:
-      TypeError, ValueError: for sizes that are no positive integers, or dropout outside [0, 1).
+      TypeError, ValueError: for sizes that are no positive integers, dropout outside [0, 1), a seed
+        that is no int, or a call with other conditioning than the block was built for.
 
     References:
       A. van den Oord et al., WaveNet, arXiv:1609.03499, 2016, sections 2.3 to 2.5.
@@ -72,7 +74,6 @@ class GatedResidualBlock(keras.layers.Layer):
         self.filters = checks.positive_int("filters", filters)
         self.skip_filters = checks.positive_int("skip_filters", skip_filters)
         self.residual = bool(residual)
-        self.seed = seed
         dtype = self.dtype_policy
         self.conv = CausalConv1D(
             2 * self.filters, kernel_size, dilation_rate, dtype=dtype, name="conv"
@@ -85,12 +86,7 @@ class GatedResidualBlock(keras.layers.Layer):
             if residual
             else None
         )
-        rate = checks.fraction("dropout", dropout)
-        self.dropout = (
-            keras.layers.Dropout(rate, seed=seed, dtype=dtype, name="dropout") if rate else None
-        )
-        self.global_projection = None
-        self.local_projection = None
+        self._set_dropout(dropout, seed)
 
     def build(self, h_shape, global_condition_shape=None, local_condition_shape=None):
         """Makes the weights; the projections of conditioning only where there is some."""
@@ -99,27 +95,12 @@ class GatedResidualBlock(keras.layers.Layer):
         self.skip_projection.build(gate_shape)
         if self.residual_projection is not None:
             self.residual_projection.build(gate_shape)
-        if global_condition_shape is not None:
-            self.global_projection = self._condition_projection("global", global_condition_shape)
-        if local_condition_shape is not None:
-            self.local_projection = self._condition_projection("local", local_condition_shape)
+        self._build_projections(2 * self.filters, global_condition_shape, local_condition_shape)
         self.built = True
-
-    def _condition_projection(self, name, shape):
-        projection = keras.layers.Dense(
-            2 * self.filters, use_bias=False, dtype=self.dtype_policy, name=f"{name}_condition"
-        )
-        projection.build(shape)
-        return projection
 
     def call(self, h, global_condition=None, local_condition=None, training=None):
         """Returns (h', skip)."""
-        z = self.conv(h)
-        if global_condition is not None:
-            z = z + self.global_projection(ops.expand_dims(global_condition, -2))
-        if local_condition is not None:
-            z = z + self.local_projection(local_condition)
-        g = gated_activation(z)
+        g = gated_activation(self._conditioned(self.conv(h), global_condition, local_condition))
         if self.dropout is not None:
             g = self.dropout(g, training=training)
         skip = self.skip_projection(g)
@@ -142,6 +123,4 @@ class GatedResidualBlock(keras.layers.Layer):
             "kernel_size": self.conv.kernel_size,
             "dilation_rate": self.conv.dilation_rate,
             "residual": self.residual,
-            "dropout": 0.0 if self.dropout is None else self.dropout.rate,
-            "seed": self.seed,
         }

@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from tfp_ar.internal import checks
+from tfp_ar.layers.conditioned_block import ConditionedBlock
 from tfp_ar.layers.masked_conv import MaskedConv2D
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
-class MaskedPixelBlock(keras.layers.Layer):
+class MaskedPixelBlock(ConditionedBlock):
     """One masked convolution, conditioning, residual.
 
         type A:  h' = masked_conv(x) + c_global @ V + c_local @ W
@@ -20,7 +21,7 @@ class MaskedPixelBlock(keras.layers.Layer):
       mask_type: 'A' in the first block, 'B' after it. Default 'B'.
       dilation_rate: distance of the taps, an integer. Default 1.
       dropout: fraction of relu(h) that is dropped in training, in [0, 1). Default 0.
-      seed: seed of the dropout. Default None.
+      seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -32,7 +33,8 @@ class MaskedPixelBlock(keras.layers.Layer):
     Returns: h' [B, H, W, filters].
 
     Raises:
-      TypeError, ValueError: as MaskedConv2D; or for dropout outside [0, 1).
+      TypeError, ValueError: as MaskedConv2D; or for dropout outside [0, 1), a seed that is no int,
+        or a call with other conditioning than the block was built for.
 
     References:
       A. van den Oord et al., Pixel recurrent neural networks, arXiv:1601.06759, 2016, section 3.5.
@@ -41,6 +43,8 @@ class MaskedPixelBlock(keras.layers.Layer):
     >>> block(keras.ops.ones([1, 8, 8, 1])).shape
     TensorShape([1, 8, 8, 4])
     """
+
+    num_position_dims = 2
 
     def __init__(
         self,
@@ -53,21 +57,16 @@ class MaskedPixelBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.seed = seed
-        dtype = self.dtype_policy
         self.conv = MaskedConv2D(
             filters,
             kernel_size,
             mask_type,
             dilation_rate=checks.positive_int("dilation_rate", dilation_rate),
             data_format="channels_last",  # whatever Keras' default is: [B, H, W, C] is promised
-            dtype=dtype,
+            dtype=self.dtype_policy,
             name="conv",
         )
-        rate = checks.fraction("dropout", dropout)
-        self.dropout = (
-            keras.layers.Dropout(rate, seed=seed, dtype=dtype, name="dropout") if rate else None
-        )
+        self._set_dropout(dropout, seed)
 
     def build(self, h_shape, global_condition_shape=None, local_condition_shape=None):
         """Makes the weights; the projections of conditioning only where there is some."""
@@ -75,14 +74,7 @@ class MaskedPixelBlock(keras.layers.Layer):
         if self.conv.mask_type == "B" and channels != filters:
             raise ValueError(f"h: expected {filters} channels, to add to, got {channels}.")
         self.conv.build(h_shape)
-        conditions = {"global": global_condition_shape, "local": local_condition_shape}
-        for kind, shape in conditions.items():
-            if shape is not None:
-                projection = keras.layers.Dense(
-                    filters, use_bias=False, dtype=self.dtype_policy, name=f"{kind}_condition"
-                )
-                projection.build(shape)
-                setattr(self, f"{kind}_projection", projection)
+        self._build_projections(filters, global_condition_shape, local_condition_shape)
         self.built = True
 
     def call(self, h, global_condition=None, local_condition=None, training=None):
@@ -92,11 +84,7 @@ class MaskedPixelBlock(keras.layers.Layer):
             seen = ops.relu(h)
             if self.dropout is not None:
                 seen = self.dropout(seen, training=training)
-        z = self.conv(seen)
-        if global_condition is not None:
-            z = z + self.global_projection(global_condition)[:, None, None]
-        if local_condition is not None:
-            z = z + self.local_projection(local_condition)
+        z = self._conditioned(self.conv(seen), global_condition, local_condition)
         return z if self.conv.mask_type == "A" else h + z
 
     def compute_output_shape(
@@ -113,6 +101,4 @@ class MaskedPixelBlock(keras.layers.Layer):
             "kernel_size": self.conv.kernel_size,
             "mask_type": self.conv.mask_type,
             "dilation_rate": self.conv.dilation_rate[0],
-            "dropout": 0.0 if self.dropout is None else self.dropout.rate,
-            "seed": self.seed,
         }

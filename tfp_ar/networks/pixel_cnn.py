@@ -38,7 +38,7 @@ class PixelCNN(PixelNetwork):
       dilations: distance of the taps of each layer, the first of them 1. Default: all 1.
       head_channels: hidden units of the head. Default: `filters`.
       dropout: fraction of each layer's input dropped in training. Default 0.
-      seed: seed of the dropout. Default None.
+      seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:

@@ -57,14 +57,14 @@ class PixelNetwork(AutoregressiveNetwork):
             else checks.positive_int("head_channels", head_channels)
         )
         self.dropout = checks.fraction("dropout", dropout)
-        self.seed = seed
+        self.seed = checks.optional_int("seed", seed)
         self.blocks = [
             self._make_block(
                 i,
                 dilation_rate=dilation,
                 dropout=self.dropout,
                 # blocks drop independently of each other
-                seed=None if seed is None else seed + i,
+                seed=None if self.seed is None else self.seed + i,
                 mask_type="B" if i else "A",
                 kernel_size=self.kernel_size,
                 dtype=self.dtype_policy,

@@ -54,7 +54,7 @@ class WaveNet(AutoregressiveNetwork):
         'learned', a vector a step; or 'sinusoidal', fixed sines and cosines and a learned
         projection. Default None.
       dropout: fraction of each gate's output dropped in training. Default 0.
-      seed: seed of the dropout. Default None.
+      seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
@@ -105,7 +105,7 @@ class WaveNet(AutoregressiveNetwork):
             "position_encoding", position_encoding, POSITION_ENCODINGS
         )
         self.dropout = checks.fraction("dropout", dropout)
-        self.seed = seed
+        self.seed = checks.optional_int("seed", seed)
         self._make_layers()
         self.build((None, *self.event_shape))
 

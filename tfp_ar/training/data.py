@@ -35,6 +35,13 @@ def unpack(element) -> tuple:
     return element[0], element[1] if len(element) == 2 else None
 
 
+def refuse_weights(method, kwargs) -> None:
+    """Raises a TypeError for keyword arguments of a method of Keras that weight examples."""
+    refused = {"class_weight", "sample_weight"} & set(kwargs)
+    if refused:
+        raise TypeError(f"{method}: expected no weights of examples, got {sorted(refused)}.")
+
+
 def map_parts(function, condition):
     """`function` of each part of a conditioning: of the one array, or of those in a dict."""
     if isinstance(condition, dict):

@@ -209,7 +209,7 @@ class DensityModel(AveragingModel):
           TypeError, ValueError: for data that do not fit the distribution, before any step.
         """
         self._assert_compile_called("fit")
-        _refuse_weights("fit", kwargs)
+        data.refuse_weights("fit", kwargs)
         x, condition = data.pair(x, y, conditional_input)
         if validation_split and validation_data is None:
             x, condition, validation_data = data.split(x, condition, validation_split)
@@ -251,7 +251,7 @@ class DensityModel(AveragingModel):
         Other arguments are those of `keras.Model.evaluate`.
         """
         # Keras' own fit passes None.
-        _refuse_weights("evaluate", {k for k, v in kwargs.items() if v is not None})
+        data.refuse_weights("evaluate", {k for k, v in kwargs.items() if v is not None})
         kwargs.pop("sample_weight", None)
         if not kwargs.get("_use_cached_eval_dataset"):
             self._assert_compile_called("evaluate")
@@ -294,9 +294,3 @@ class DensityModel(AveragingModel):
             "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
             "In ModelCheckpoint, save_weights_only=True."
         )
-
-
-def _refuse_weights(method, kwargs):
-    refused = {"class_weight", "sample_weight"} & set(kwargs)
-    if refused:
-        raise TypeError(f"{method}: expected no weights of examples, got {sorted(refused)}.")
