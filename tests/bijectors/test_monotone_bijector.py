@@ -159,7 +159,7 @@ def test_graphs_of_unknown_batch_and_xla_agree_with_eager(transformer):
         assert value.shape[0] == 0
 
 
-@each_transformer
+@each_but_slow_ones
 def test_leading_shapes_broadcast(transformer):
     params, u = parameters(transformer, (2, 1)), noise((5, 1, 3))
     broadcast = tf.broadcast_to(params, [5, 2, 3, transformer.num_params])
@@ -207,7 +207,7 @@ def test_never_nan_or_infinite(transformer, dtype):
         assert np.isfinite(value).all()
 
 
-@each_transformer
+@each_but_slow_ones
 def test_float32_is_float64_rounded(transformer):
     params, u, x = parameters(transformer, scale=0.5), noise(), noise(seed=3)
     want = all_four(transformer, params, u, x)
@@ -217,7 +217,7 @@ def test_float32_is_float64_rounded(transformer):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
 
-@each_transformer
+@each_but_slow_ones
 def test_nan_stays_and_harms_no_neighbour(transformer):
     params = parameters(transformer, (3,))
     u = tf.constant([0.5, np.nan, -0.5], "float64")
