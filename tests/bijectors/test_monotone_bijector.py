@@ -14,6 +14,13 @@ TRANSFORMERS = {
     "spline": RationalQuadraticSpline(4, bound=3.0),
 }
 each_transformer = pytest.mark.parametrize("transformer", TRANSFORMERS.values(), ids=TRANSFORMERS)
+each_but_slow_ones = pytest.mark.parametrize(
+    "transformer",
+    [
+        pytest.param(TRANSFORMERS["mixture"], id="mixture"),
+        pytest.param(TRANSFORMERS["spline"], id="spline", marks=pytest.mark.slow),
+    ],
+)
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
 
@@ -105,7 +112,7 @@ def test_gradients_of_forward_are_implicit_differentiation(transformer):
     np.testing.assert_allclose(by_params, -c_by_params / c_by_x[:, tf.newaxis], **EXACT)
 
 
-@each_transformer
+@each_but_slow_ones
 def test_second_derivatives_of_forward(transformer):
     # Either right or refused, never silently wrong: they are right.
     params, u = parameters(transformer, scale=1.0), noise()
@@ -152,7 +159,7 @@ def test_graphs_of_unknown_batch_and_xla_agree_with_eager(transformer):
         assert value.shape[0] == 0
 
 
-@each_transformer
+@each_but_slow_ones
 def test_leading_shapes_broadcast(transformer):
     params, u = parameters(transformer, (2, 1)), noise((5, 1, 3))
     broadcast = tf.broadcast_to(params, [5, 2, 3, transformer.num_params])
@@ -183,7 +190,7 @@ def test_the_density_has_mass_1(transformer):
 
 
 @each_transformer
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_never_nan_or_infinite(transformer, dtype):
     # |u| and |x| to 1e3, whatever the parameters: at last components lie 1e4 apart, weights are 0,
     # all scales are at their bounds. Of the density all derivatives are finite too; those of a
@@ -200,7 +207,7 @@ def test_never_nan_or_infinite(transformer, dtype):
         assert np.isfinite(value).all()
 
 
-@each_transformer
+@each_but_slow_ones
 def test_float32_is_float64_rounded(transformer):
     params, u, x = parameters(transformer, scale=0.5), noise(), noise(seed=3)
     want = all_four(transformer, params, u, x)
@@ -210,7 +217,7 @@ def test_float32_is_float64_rounded(transformer):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
 
-@each_transformer
+@each_but_slow_ones
 def test_nan_stays_and_harms_no_neighbour(transformer):
     params = parameters(transformer, (3,))
     u = tf.constant([0.5, np.nan, -0.5], "float64")
@@ -222,13 +229,7 @@ def test_nan_stays_and_harms_no_neighbour(transformer):
     np.testing.assert_array_equal(forward[::2], want[::2])
 
 
-@pytest.mark.parametrize(
-    "transformer",
-    [
-        pytest.param(TRANSFORMERS["mixture"], id="mixture"),
-        pytest.param(TRANSFORMERS["spline"], id="spline", marks=pytest.mark.slow),
-    ],
-)
+@each_but_slow_ones
 def test_a_compiled_function_under_a_tape(transformer):
     # The solver's loop must not be asked for what a gradient needs of compiled loops.
     params, u = parameters(transformer), noise()

@@ -21,8 +21,7 @@ def parameters(transformer, number=100, scale=1.0, dtype="float64", affine=0.0):
     return tf.cast(tf.concat([affine, params[:, 2:]], -1), dtype)
 
 
-@pytest.mark.parametrize("bins", [2, 5, 8])
-@each_dtype
+@pytest.mark.parametrize(["bins", "dtype"], [(2, "float64"), (5, "float32"), (8, "float32")])
 def test_zero_parameters_are_the_identity(bins, dtype):
     transformer = RationalQuadraticSpline(bins)
     bijector = transformer(tf.zeros([transformer.num_params], dtype))
@@ -47,8 +46,10 @@ def test_outside_it_is_affine(dtype):
     np.testing.assert_allclose(moved.forward(u), 0.5 + scale * same, rtol=1e-6)
 
 
-@each_dtype
-@pytest.mark.parametrize("scale", [1.0, 3.0, 100.0])
+@pytest.mark.parametrize(
+    ["dtype", "scale"],
+    [("float32", 1.0), ("float32", 100.0), ("float64", 1.0), ("float64", 100.0)],
+)
 def test_round_trips(dtype, scale):
     # u is met to the tolerance where x has digits enough, du/dx up to some 40; the steepest
     # splines, of slopes to 2000, are met to the rounding of x. The way round from x: wherever du/dx
@@ -177,9 +178,8 @@ def test_steep_pieces_in_float32():
     assert np.all(np.abs(ours.inverse(x) - u) <= 1e-5 + 4e-7 * slope)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -3.9])
-def test_where_tfps_inverse_is_no_number_the_solver_finds_it(bad, monkeypatch):
-    monkeypatch.setattr(tfb.RationalQuadraticSpline, "_inverse", lambda self, y: 0.0 * y + bad)
+def test_where_tfps_inverse_is_no_number_the_solver_finds_it(monkeypatch):
+    monkeypatch.setattr(tfb.RationalQuadraticSpline, "_inverse", lambda self, y: np.nan * y)
     transformer = RationalQuadraticSpline(6)
     bijector = transformer(parameters(transformer, 10, 2.0))
     u = tf.constant(np.linspace(-5.0, 5.0, 21)[:, np.newaxis])

@@ -26,10 +26,17 @@ def wavenet(transformer, length=3, scale=0.4, dtype="float64"):
     return helpers.randomize(network, scale, seed=31) if scale else network
 
 
-@each_transformer
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_cached_sampling_equals_the_reference(transformer, jit_compile):
-    # A loop in a loop. The compliance tests have it under XLA, too, on another network.
+@pytest.mark.parametrize(
+    ["name", "jit_compile"],
+    [
+        ("mixture", False),
+        pytest.param("mixture", True, marks=pytest.mark.slow),
+        pytest.param("spline", True, marks=pytest.mark.slow),
+    ],
+)
+def test_cached_sampling_equals_the_reference(name, jit_compile):
+    # A loop in a loop.
+    transformer = TRANSFORMERS[name]
     network, u = wavenet(transformer), 2.0 * helpers.normal([2, 3], "float64")
     flow = ARFlowBijector(network, transformer, jit_compile=jit_compile)
     x = flow.forward(u)

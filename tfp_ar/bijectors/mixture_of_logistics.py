@@ -23,7 +23,7 @@ class MixtureOfLogistics:
     a mixture of K logistic laws in units of the affine map around it, by which a network moves and
     scales all of them together. The density direction, x to u, is a closed form. The other one is
     solved by Newton's method inside a bracket, to a residual in u of 8 units of rounding of
-    max(1, |u|), or as near as floats x come to it; see `max_iterations`.
+    max(1, |u|), or as near as floats x come to it.
 
     Of params [..., 3 K + 2], in this order:
 
@@ -33,9 +33,9 @@ class MixtureOfLogistics:
     with offset spread evenly over [-spread, spread], so that components start apart and can be told
     from one another; from equal ones they would never part. Zero parameters give, for all u,
 
-        |x - u| < log mean(exp(offset)) < spread^2 / 2,
+        |x - u| <= log mean(exp(offset)) <= spread^2 / 2,
 
-    which is 0.07 by default, and a slope of 0.96 to 1: nearly the identity. With one component the
+    which is 0.07 by default, and du/dx from 0.96 to 1: nearly the identity. With one component the
     map is affine. If u has a logistic law, x has that of the mixture; if u is normal, its tails are
     those of a normal law.
 
@@ -45,12 +45,14 @@ class MixtureOfLogistics:
         1100 of the whole, and of each component in units of that.
       spread: how far apart components start, above 0, in units of their scale. Default 0.5.
 
-    Cost, for each variable: x to u, some 4 K exponentials and logarithms. u to x, K^2 times as many
-    to begin with, then K for each iteration, 2 to 6 usually, in each step of a sampling loop;
-    docs/flows.md has measurements. A derivative of x: once x to u and its derivative, whatever the
-    number of iterations.
+    Cost, for each variable: x to u, some 6 K exponentials and logarithms. u to x, in each step of a
+    sampling loop, K times as many to begin with, then as many as x to u in each iteration: 4 to 8
+    until the last of a batch is done, up to 14 where components are far apart, and never more than
+    72 in float32, 101 in float64. docs/flows.md has measurements. A derivative of x: once x to u
+    and its derivative, whatever the number of iterations.
 
-    Derivatives of x in u and params are those of implicit differentiation, of all orders.
+    Derivatives of x in u and params are those of implicit differentiation, of all orders. On the
+    plateau between components D scales apart they are of the order of exp(D/2).
 
     Raises:
       TypeError, ValueError: if an argument is no number, or none above 0.

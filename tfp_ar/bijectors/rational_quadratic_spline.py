@@ -55,9 +55,9 @@ class RationalQuadraticSpline:
       C. Durkan et al., Neural spline flows, arXiv:1906.04032, 2019.
 
     >>> transformer = RationalQuadraticSpline(num_bins=2, bound=2.0)
-    >>> raw = tf.constant([0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0])  # half of u in 1/21 of the box
+    >>> raw = tf.constant([0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0])  # half of u in the last 21st of x
     >>> print(transformer(raw).forward([-3.0, -2.0, 0.0, 1.0, 2.0, 3.0]).numpy().round(2))
-    [-3.   -2.    1.81  1.88  2.    3.  ]
+    [-3.   -2.    1.81  1.9   2.    3.  ]
     """
 
     num_bins: int = 8

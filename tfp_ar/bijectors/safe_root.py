@@ -100,13 +100,12 @@ def with_implicit_gradient(curve, x, u, theta):
         def gradient(dx):
             # Attached again: a derivative of this gradient has to know that x depends on u.
             solution = attach(x, u, *theta)
-            copies = [tf.identity(t) for t in theta]  # of which `solution` is no function
-            with tf.GradientTape() as tape:
-                tape.watch(copies)
-                value, log_slope = curve(solution, *copies)
+            with tf.GradientTape() as tape:  # opened after that: `solution` is fixed for it
+                tape.watch(theta)
+                value, log_slope = curve(solution, *theta)
             du = dx * tf.exp(-log_slope)
             pulled = tape.gradient(
-                value, copies, -du, unconnected_gradients=tf.UnconnectedGradients.ZERO
+                value, theta, -du, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
             return tf.zeros_like(x), du, *pulled
 

@@ -1,6 +1,5 @@
-"""TFP's rational-quadratic spline, made safe at its ends and for steep pieces."""
+"""TFP's rational-quadratic spline, made safe outside its range and for steep pieces."""
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability.python.internal import prefer_static as ps
@@ -17,8 +16,6 @@ class SplineQuantile(MonotoneBijector):
 
     * Far outside its range it computes the spline all the same, then chooses the identity: with
       0/0 in what is not chosen, gradients are NaN. Here only points inside reach it.
-    * In float32 its last knot is not at `bound`, by rounding, and not at the same place in x and
-      u. Here the spline ends a few units of rounding before `bound`, where it still is TFP's.
     * Its inverse takes the root of a discriminant that is positive, but rounds below 0 where a
       piece is steep and the slope at its end is not: NaN. Where pieces are steep it also has fewer
       digits than the spline itself. Here it is only where the solver starts.
@@ -44,27 +41,22 @@ class SplineQuantile(MonotoneBijector):
     def _shape(self):
         return ps.shape(self._theta[0])[:-1]
 
-    def _edge(self, dtype):
-        """Where the spline ends: what comes before is before TFP's last knot, rounding included."""
-        epsilon = np.finfo(dtype.as_numpy_dtype).eps
-        return self._bound * (1.0 - 4.0 * self._theta[0].shape[-1] * epsilon)
-
     def _spline(self, widths, heights, slopes):
         return tfb.RationalQuadraticSpline(widths, heights, slopes, range_min=-self._bound)
 
     def _curve(self, x, widths, heights, slopes):
-        inside = tf.abs(x) < self._edge(x.dtype)
+        inside = tf.abs(x) < self._bound
         safe = tf.where(inside, x, tf.zeros_like(x))
         spline = self._spline(widths, heights, slopes)
         u, log_slope = spline.forward(safe), spline.forward_log_det_jacobian(safe)
         return tf.where(inside, u, x), tf.where(inside, log_slope, tf.zeros_like(log_slope))
 
     def _bracket(self, u):
-        edge = tf.constant(self._edge(u.dtype), u.dtype)
-        inside = tf.abs(u) < edge
+        inside = tf.abs(u) < self._bound
         start = self._spline(*self._theta).inverse(tf.where(inside, u, tf.zeros_like(u)))
         start = tf.where(tf.math.is_finite(start), start, tf.zeros_like(start))
-        start = tf.clip_by_value(start, -edge, edge)
+        start = tf.clip_by_value(start, -self._bound, self._bound)
         # Outside the solution is u, and so is the bracket.
-        low, high = tf.where(inside, -edge, u), tf.where(inside, edge, u)
+        low = tf.where(inside, tf.constant(-self._bound, u.dtype), u)
+        high = tf.where(inside, tf.constant(self._bound, u.dtype), u)
         return low, high, tf.where(inside, start, u)
