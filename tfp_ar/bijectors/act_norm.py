@@ -139,9 +139,12 @@ class ActNorm(tfb.Bijector):
         reduced = tuple(set(range(data.ndim)) - kept)
         mean = data.mean(reduced, keepdims=True)
         deviation = data.std(reduced, keepdims=True)
-        # What is below the rounding of the data themselves is no deviation.
+        # What differs by no more than rounding is constant. (The deviation does not tell: that of
+        # equal numbers is the rounding of their mean.)
         limits = np.finfo(self.dtype.as_numpy_dtype)
-        constant = deviation <= np.maximum(limits.eps * np.abs(mean), limits.tiny)
+        spread = np.ptp(data, reduced, keepdims=True)
+        largest = np.abs(data).max(reduced, keepdims=True)
+        constant = (spread <= limits.eps * largest) | (deviation < limits.tiny)
         log_scale = np.log(np.where(constant, 1.0, deviation))
         shape = self._log_scale.shape.as_list()
         return mean.reshape(shape), log_scale.reshape(shape)
