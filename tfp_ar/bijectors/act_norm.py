@@ -84,7 +84,7 @@ class ActNorm(tfb.Bijector):
                 parameters=parameters,
                 name=name,
             )
-        self._cache = Uncached(self)  # TFP's knows no weights: it would give stale answers
+        self._cache = Uncached(self)  # nothing of an elementwise map is worth remembering
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -185,7 +185,7 @@ class ActNorm(tfb.Bijector):
     def _parameter_properties(cls, dtype):
         return {}  # neither parameter has a batch shape
 
-    # As ARFlowBijector: what the caches of TFP's compositions compare must know the weights.
+    # As in ARFlowBijector: what the caches of TFP's compositions compare must know the weights.
 
     def _get_parameterization(self):
         state = {"values": tuple(map(StableTensors.key, (self._shift, self._log_scale)))}
