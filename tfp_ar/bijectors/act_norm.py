@@ -84,7 +84,7 @@ class ActNorm(tfb.Bijector):
                 parameters=parameters,
                 name=name,
             )
-        self._cache = Uncached(self)  # TFP's knows no weights: it would give stale answers
+        self._cache = Uncached(self)  # nothing of an elementwise map is worth remembering
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -139,9 +139,12 @@ class ActNorm(tfb.Bijector):
         reduced = tuple(set(range(data.ndim)) - kept)
         mean = data.mean(reduced, keepdims=True)
         deviation = data.std(reduced, keepdims=True)
-        # What is below the rounding of the data themselves is no deviation.
+        # What differs by no more than rounding is constant. (The deviation does not tell: that of
+        # equal numbers is the rounding of their mean.)
         limits = np.finfo(self.dtype.as_numpy_dtype)
-        constant = deviation <= np.maximum(limits.eps * np.abs(mean), limits.tiny)
+        spread = np.ptp(data, reduced, keepdims=True)
+        largest = np.abs(data).max(reduced, keepdims=True)
+        constant = (spread <= limits.eps * largest) | (deviation < limits.tiny)
         log_scale = np.log(np.where(constant, 1.0, deviation))
         shape = self._log_scale.shape.as_list()
         return mean.reshape(shape), log_scale.reshape(shape)
@@ -182,7 +185,7 @@ class ActNorm(tfb.Bijector):
     def _parameter_properties(cls, dtype):
         return {}  # neither parameter has a batch shape
 
-    # As ARFlowBijector: what the caches of TFP's compositions compare must know the weights.
+    # As in ARFlowBijector: what the caches of TFP's compositions compare must know the weights.
 
     def _get_parameterization(self):
         state = {"values": tuple(map(StableTensors.key, (self._shift, self._log_scale)))}
