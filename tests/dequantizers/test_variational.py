@@ -299,7 +299,7 @@ def test_an_encoder_of_both_kinds():
 
 
 SHAPES = [
-    pytest.param([4], id="sequence"),
+    pytest.param([4], id="sequence", marks=pytest.mark.slow),  # the class's own example is one
     pytest.param([3, 2], id="channels", marks=pytest.mark.slow),
     pytest.param([2, 3, 1], id="image"),
 ]

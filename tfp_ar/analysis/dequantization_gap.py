@@ -50,14 +50,14 @@ def dequantization_gap(
     batch_size=256,
     conditional_input=None,
 ) -> DequantizationGap:
-    """What K importance samples give over one: how much noise that were q(u | x) ~ p(x + u) saves.
+    """What the bound of K importance samples is better than that of one, on the same draws.
 
         gap = mean over x of  log (1/K sum_k w_k) - 1/K sum_k log w_k,    w_k = p(x + u_k) / q(u_k)
 
     in bits per dimension. Both terms are made of the same draws: the gap of each x is at least 0,
-    and noise that is common to both does not blur it. For large K it is the gap between the bound
-    of one sample and log P(x), as far as K samples find it: where the weights vary much, it is too
-    small.
+    and what is common to both does not blur it. The best noise, q(u | x) ~ p(x + u), would save
+    that and the rest up to log P(x), which K samples do not find: little for large K, unless the
+    weights vary much.
 
     Args:
       distribution: a `tfp_ar.Dequantized` of known event shape and batch shape []; its own

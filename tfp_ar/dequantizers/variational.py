@@ -49,9 +49,9 @@ class Variational(Dequantizer):
         to the `conditional_input` of the flows. It is what brings the neighbours of a variable, on
         either side, to its noise. Built here if it is not. Default None: the map itself.
 
-    u is kept where `Uniform` draws it, in (0, 1) with floor(x + u) = x; log q is that of the number
-    before. What is moved is the outermost half of the cells of the noise at each end: of 2^-14 of
-    the interval at x = 255 in float32, more of larger x.
+    u is kept where `Uniform` draws it, in (0, 1) with floor(x + u) = x; log q is that of u before.
+    What is moved is closer to 0 or 1 than half of 2^-k, with k the bits of `Uniform`: in float32,
+    than 2^-16 at x = 255 and 2^-8 at x = 65535.
 
     One conditions on x alone: the `conditional_input` of the distribution does not reach q.
 
