@@ -55,6 +55,6 @@ bench: $(STAMP)  ## Run the benchmarks (BENCHMARKS=benchmarks.NAME for one, BENC
 
 # .venv stays: it is a large download. Remove it by hand to start anew.
 clean:  ## Remove what was generated, but for .venv.
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache $(DEMO_OUTPUT)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache $(DEMO_OUTPUT) *_output receptive_field.png
 	find . -path './$(VENV)' -prune -o -path ./.git -prune -o \
 	  -type d -name __pycache__ -prune -exec rm -rf {} +
