@@ -66,6 +66,7 @@ def test_both_objectives_train(learned):
 
 
 def test_the_bounds_are_in_order(learned):
+    """Theorem 1.7 of docs/theory.md."""
     log_p = exact().mean()
     uniform, learnt = bounds((), 1), bounds((learned[0],), 1)
     # Learned noise closes most of the gap, and is no less a bound.
@@ -76,6 +77,7 @@ def test_the_bounds_are_in_order(learned):
 
 @pytest.mark.parametrize("kind", ["uniform", "learned"])
 def test_more_samples_come_closer_and_never_above(kind, learned):
+    """Theorem 1.7 of docs/theory.md."""
     dequantizer = () if kind == "uniform" else (learned[0],)
     means, errors = zip(*(bounds(dequantizer, k, 1000) for k in (1, 4, 64)), strict=True)
     for i in (0, 1):
