@@ -11,8 +11,11 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tests import helpers
+
 gc.freeze()  # what the imports made stays; the collector need not look through it each time
 tf.get_logger().setLevel("ERROR")
+tf.random.set_seed(20240817)
 tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 has 3 digits, tests want 6
 
 
@@ -20,7 +23,7 @@ tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 has 3 dig
 def fixed_seeds_and_global_settings():
     """Every test starts from the same seeds and leaves Keras' global settings as they were."""
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.utils.set_random_seed(20240817)
+    helpers.set_seed(20240817)
     yield
     keras.config.set_dtype_policy(policy)
     keras.config.set_floatx(floatx)

@@ -1,8 +1,20 @@
 """What several tests need: random weights and inputs, and Jacobians of networks."""
 
+import random
+
 import keras
 import numpy as np
 import tensorflow as tf
+
+
+def set_seed(seed):
+    """What initial weights and NumPy depend on.
+
+    `keras.utils.set_random_seed` sets TensorFlow's own too, which empties its cache of kernels:
+    a test then takes 70 ms more. No test may depend on that seed.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def raw_variables(layer) -> list[tf.Variable]:

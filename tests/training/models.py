@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_ar
+from tests import helpers
 from tfp_ar.bijectors import Bounded, Chain
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -16,7 +17,7 @@ BOTH = {"global": [3], "local": [LENGTH, 2]}
 
 def network(seed=1, **kwargs):
     """A WaveNet of one block, with weights of that seed."""
-    keras.utils.set_random_seed(seed)
+    helpers.set_seed(seed)
     settings = {"residual_channels": 4, "dilations": [1], **kwargs}
     return tfp_ar.networks.WaveNet([LENGTH], **settings)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_ar
+from tests import helpers
 from tests.training import data
 from tests.training.step import make_step
 
@@ -21,7 +22,7 @@ OPTIMIZERS = {
 
 def make_flow(seed=1, **kwargs):
     """A flow as in the README; further arguments are the bijector's."""
-    keras.utils.set_random_seed(seed)
+    helpers.set_seed(seed)
     network = tfp_ar.networks.WaveNet([LENGTH], residual_channels=8, dilations=[1, 2])
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [LENGTH])
     return tfd.TransformedDistribution(base, tfp_ar.ARFlowBijector(network, **kwargs)), network
