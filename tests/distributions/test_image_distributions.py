@@ -10,7 +10,7 @@ from scipy import stats
 from tests import helpers
 from tests.distributions import examples
 from tests.distributions.examples import DISCRETE, HEADS, SEED, distribution
-from tests.networks.pixel_examples import NETWORKS, lively_pixels
+from tests.networks.pixel_examples import NETWORKS, balanced_pixels
 
 ROWS = 20
 EVENTS = {
@@ -45,13 +45,9 @@ def eagerly():
 
 
 def pixels(network, head, dtype="float64", **kwargs):
-    """A lively network of two layers with the parameters that the head takes, 0 in the mean."""
+    """A lively network of two layers with the parameters that the head takes."""
     settings = {"num_params": HEADS[head][1], "num_layers": 2, "dtype": dtype, **kwargs}
-    network = lively_pixels(network, "plain", **settings)
-    # With the mean of random weights, almost all images would be of one level.
-    x, c = helpers.random_events(network, 50), helpers.random_conditioning(network, 50)
-    network.head.output_bias.assign_sub(tf.reduce_mean(network(x, c), axis=[0, 1, 2]))
-    return network
+    return balanced_pixels(network, "plain", **settings)
 
 
 def cached_and_reference(network, head, event, rows=ROWS):
