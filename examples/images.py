@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -11,13 +12,16 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 HIGHEST = 255
 # Of the training images of a file, in its order, the last ones are for validation.
 VALIDATION_FRACTION = 1 / 12  # 5000 of MNIST's 60000
+MOST_CLASSES = 1000  # labels are one-hot: of 10^6 classes, those of MNIST would take 280 GB
 
 
-def load_digit_images(seed: int) -> Dataset:
-    """`load_digits` as images [n, 8, 8, 1]."""
+def load_digit_images(seed: int, max_train: int | None = None) -> Dataset:
+    """`load_digits` as images [n, 8, 8, 1]; of the training images, the first `max_train`."""
     data = load_digits(seed)
+    train = data.train
+    first = Split(train.x[:max_train], train.groups[:max_train], train.labels[:max_train])
     shape = [-1, DIGIT_SIDE, DIGIT_SIDE, 1]
-    return _changed(data, lambda x: x.reshape(shape))
+    return _changed(dataclasses.replace(data, train=first), lambda x: x.reshape(shape))
 
 
 def load_npz(path: str, max_train: int | None = None) -> Dataset:
@@ -25,15 +29,19 @@ def load_npz(path: str, max_train: int | None = None) -> Dataset:
 
     Args:
       path: of the file: x_train and x_test [n, H, W] or [n, H, W, C], uint8; y_train and y_test
-        [n], integers. Nothing in it is unpickled.
-      max_train: the first so many training images only.
+        [n], integers 0..K-1, with K classes in y_train, at most 1000. Nothing in it is unpickled.
+      max_train: the first so many training images only; the classes are those of all.
 
     Raises:
       ValueError: if it cannot be read, a key is missing, or what is in it has another form.
     """
     arrays = _read(path)
     train, test = (_checked(arrays, part) for part in ("train", "test"))
-    classes = 1 + max(int(y.max()) for _, y in (train, test))
+    classes = 1 + int(train[1].max())
+    if test[1].max() >= classes:
+        raise ValueError(
+            f"data: expected y_test in 0..{classes - 1}, as y_train is, got {test[1].max()}."
+        )
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
             f"data: expected images of one shape, got {train[0].shape[1:]} and {test[0].shape[1:]}."
@@ -61,7 +69,7 @@ def _read(path) -> dict:
         missing = [key for key in KEYS if key not in names]
         if not missing:
             return {key: file[key] for key in KEYS}  # what is pickled raises a ValueError
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"data: expected an .npz file of numbers, got {path!r}: {error}") from None
     raise ValueError(
         f"data: expected the keys {', '.join(KEYS)} in {path!r}, got {', '.join(names) or 'none'}."
@@ -88,6 +96,11 @@ def _checked(arrays, part):
         )
     if y.min() < 0:
         raise ValueError(f"data: expected y_{part} of 0 or more, got {y.min()}.")
+    if y.max() >= MOST_CLASSES:
+        raise ValueError(
+            f"data: expected y_{part} in 0..{MOST_CLASSES - 1}, as {MOST_CLASSES} classes are the "
+            f"most, got {y.max()}."
+        )
     return x.reshape([*x.shape[:3], -1]), y.astype(np.int64)
 
 

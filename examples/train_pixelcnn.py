@@ -87,7 +87,7 @@ def load_data() -> Dataset:
     """The images that the flags ask for; with labels if the model is to be conditioned on them."""
     try:
         data = (
-            images.load_digit_images(SEED.value)
+            images.load_digit_images(SEED.value, _MAX_TRAIN.value)
             if _DATA.value is None
             else images.load_npz(_DATA.value, _MAX_TRAIN.value)
         )

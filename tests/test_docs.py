@@ -25,7 +25,7 @@ def run_blocks(page) -> int:
 
 
 def test_the_guides_are_there():
-    names = {"flows", "dequantization", "conditioning", "training", "export", "theory"}
+    names = {"flows", "dequantization", "images", "conditioning", "training", "export", "theory"}
     assert names <= {guide.stem for guide in GUIDES}
 
 

@@ -14,8 +14,10 @@ import tensorflow_probability as tfp
 import tfp_ar
 from tests import helpers
 from tests.dequantizers.examples import noise
-from tests.training.models import BOTH, LENGTH, both_conditions, conditions, integers, reals
+from tests.networks.pixel_examples import balanced_pixels
+from tests.training.models import BOTH, LENGTH, both_conditions, conditions, reals
 from tfp_ar.bijectors import Bounded, Chain
+from tfp_ar.distributions import LogisticMixtureHead
 
 # In one of pytest-xdist's workers: the fixture that exports all models takes most of the time.
 pytestmark = pytest.mark.xdist_group("export")
@@ -46,14 +48,19 @@ def integer_flow(**kwargs):
     return flow([Bounded(0, 8), ar(**kwargs)])
 
 
-def levels(jit_compile=False, **kwargs):
-    """A distribution of the integers 0..2, in int32 over a network in float32."""
+def levels(net, head=None, jit_compile=False):
+    """A distribution of the integers 0..2, in int32 unless another head says so."""
     return tfp_ar.AutoregressiveDistribution(
-        network(num_params=3, **kwargs),
-        lambda p: tfd.Categorical(logits=p),
+        net,
+        head or (lambda p: tfd.Categorical(logits=p)),
         lambda x: x - 1.0,
         jit_compile=jit_compile,
     )
+
+
+def pixels(kind, **kwargs):
+    """A pixel network with random weights."""
+    return balanced_pixels(kind, "plain", **{"num_layers": 2, "filters": 4, **kwargs})
 
 
 MODELS = {
@@ -71,8 +78,14 @@ MODELS = {
     ),
     "learned_noise": lambda: tfp_ar.Dequantized(integer_flow(), noise("float32", LENGTH, high=8)),
     "bound": lambda: tfp_ar.bind(flow([ar(conditional_shape=[3])]), conditions(3)),
-    "levels": lambda: levels(jit_compile=True),
-    "levels_conditional": lambda: levels(conditional_shape=[3]),
+    "levels": lambda: levels(network(num_params=3), jit_compile=True),
+    "levels_conditional": lambda: levels(network(num_params=3, conditional_shape=[3])),
+    "pixels": lambda: levels(
+        pixels("classical", event_shape=[2, 2, 3], num_params=6), LogisticMixtureHead(2, 0, 2)
+    ),
+    "pixels_conditional": lambda: levels(
+        pixels("gated", event_shape=[3, 2, 1], num_params=3, conditional_shape=[3])
+    ),
 }
 
 CHILD = """
@@ -105,14 +118,15 @@ def arguments(name, distribution, rows):
     """(value, conditioning or None) of that many rows."""
     kind = {"both": both_conditions, "conditional": conditions, "stack": conditions}
     kind |= {"integers_4": conditions, "levels_conditional": conditions}
+    kind |= {"pixels_conditional": conditions}
     condition = kind.get(name)
     shape = [rows, *distribution.batch_shape, *distribution.event_shape]
-    value = helpers.normal(shape, distribution.dtype).numpy()
-    if isinstance(distribution, tfp_ar.Dequantized):
-        value = integers(rows).astype(np.float32)
-    if isinstance(distribution, tfp_ar.AutoregressiveDistribution):
-        value = integers(rows).astype(np.int32) % 3
-    return value, condition and condition(rows)
+    number = {tfp_ar.Dequantized: 8, tfp_ar.AutoregressiveDistribution: 3}.get(type(distribution))
+    if number is None:
+        value = helpers.normal(shape, distribution.dtype).numpy()
+    else:
+        value = np.random.default_rng(0).integers(0, number, shape)
+    return value.astype(distribution.dtype.as_numpy_dtype), condition and condition(rows)
 
 
 def named_parts(condition):
@@ -190,6 +204,9 @@ def test_shapes_of_outputs(served):
     assert got["levels_conditional/sample/5"].shape == (3, 5, LENGTH)
     samples = got["levels/sample/5"]
     assert samples.dtype == np.int32 and set(np.unique(samples)) <= {0, 1, 2}
+    for name, shape in {"pixels": (3, 2, 2, 3), "pixels_conditional": (3, 5, 3, 2, 1)}.items():
+        samples = got[f"{name}/sample/5"]
+        assert samples.shape == shape and set(np.unique(samples)) == {0, 1, 2}
     samples = got["integers/sample/5"]
     assert np.all((samples == np.floor(samples)) & (samples >= 0) & (samples < 8))
 

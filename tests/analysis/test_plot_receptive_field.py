@@ -22,14 +22,14 @@ def name(rgb):
     return S if 0.5 < hue < 0.7 else B if 0.03 < hue < 0.15 else "another"
 
 
-def drawn(axis, shape):
-    """The names of the colours in the middle of each pixel [H, W] of the picture."""
+def drawn(axis, shape, aside=0.0):
+    """The names of the colours in the middle of each pixel [H, W] of the picture, or beside it."""
     canvas = FigureCanvasAgg(axis.figure)
     canvas.draw()
     picture = np.asarray(canvas.buffer_rgba())[::-1, :, :3] / 255  # rows from below
     names = []
     for row in range(shape[0]):
-        points = axis.transData.transform([(column, row) for column in range(shape[1])])
+        points = axis.transData.transform([(column + aside, row) for column in range(shape[1])])
         names.append([name(picture[int(y), int(x)]) for x, y in points])
     return names
 
@@ -39,13 +39,16 @@ def new_axis():
 
 
 FIELD = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
-EXPECTED = [[S, S, B, B], [S, P, F, F], [F, F, F, F]]
+EXPECTED = [[S, S, B, B], [S, F, F, F], [F, F, F, F]]
+FRAMED = [[S, S, B, B], [S, P, F, F], [F, F, F, F]]  # left and right of the middle
 
 
 def test_an_image():
     axis = new_axis()
     assert plot_receptive_field(FIELD, (1, 1), axis) is axis
     assert drawn(axis, (3, 4)) == EXPECTED
+    for aside in (-0.38, 0.38):
+        assert drawn(axis, (3, 4), aside) == FRAMED
     (left, top), (right, bottom) = axis.transData.transform([(0, 0), (3, 2)])
     assert left < right and bottom < top  # y goes up in a picture
 
@@ -56,18 +59,27 @@ def test_any_channel_of_a_pixel(position):
     field[0, 2, 1] = True
     field[1, 1, 0] = True  # an earlier channel of the pixel itself
     axis = plot_receptive_field(field, position, new_axis())
-    assert drawn(axis, (3, 4)) == [[S, S, S, B], *EXPECTED[1:]]
+    assert drawn(axis, (3, 4), 0.38) == [[S, S, S, B], *FRAMED[1:]]
+    assert drawn(axis, (3, 4)) == [[S, S, S, B], [S, S, F, F], EXPECTED[2]]
+
+
+def test_a_position_that_is_seen():
+    field = FIELD.copy()
+    field[1, 1] = True
+    axis = plot_receptive_field(field, (1, 1), new_axis())
+    assert drawn(axis, (3, 4)) == [EXPECTED[0], [S, S, F, F], EXPECTED[2]]
+    assert drawn(axis, (3, 4), 0.38) == FRAMED
 
 
 @pytest.mark.parametrize("position", [3, (3,)])
 def test_a_sequence(position):
     axis = plot_receptive_field(np.array([0, 1, 1, 0, 0, 0], bool), position, new_axis())
-    assert drawn(axis, (1, 6)) == [[B, S, S, P, F, F]]
+    assert drawn(axis, (1, 6), 0.38) == [[B, S, S, P, F, F]]
 
 
 def test_a_future_that_is_seen():
     axis = plot_receptive_field(np.ones([2, 2], bool), (0, 1), new_axis())
-    assert drawn(axis, (2, 2)) == [[S, P], [S, S]]
+    assert drawn(axis, (2, 2), 0.38) == [[S, P], [S, S]]
 
 
 def test_a_large_image():
@@ -76,6 +88,7 @@ def test_a_large_image():
     axis = plot_receptive_field(field, (35, 0), new_axis())
     names = drawn(axis, (70, 70))
     assert names[:35] == [[S] * 70] * 35 and names[36:] == [[F] * 70] * 34
+    assert names[35][1:] == [F] * 69
 
 
 def test_a_new_figure_where_no_axis_is_given():
@@ -88,8 +101,10 @@ def test_a_new_figure_where_no_axis_is_given():
 
 def test_labels_explain_the_colours():
     handles, labels = plot_receptive_field(FIELD, (1, 1), new_axis()).get_legend_handles_labels()
-    shown = [name(handle.get_facecolor()[0, :3]) for handle in handles]
+    shown = [name(handle.get_edgecolor()[0, :3]) for handle in handles]
     assert dict(zip(labels, shown, strict=True)) == LABELS
+    inside = [name(handle.get_facecolor()[0, :3]) for handle in handles]
+    assert inside == [F if label == "the position" else LABELS[label] for label in labels]
 
 
 def test_errors():

@@ -56,8 +56,9 @@ class Work:
     """What `counted` counts: passes asked for eagerly or put into a graph, by kind, and tracings.
 
     Attributes:
-      counts: runs of compiled functions of the networks, by their kind ("inverse", "generate",
-        "implicit", "exact"), and passes made outside of these.
+      counts: runs of compiled functions of the networks, by their kind (of flows "inverse",
+        "generate", "implicit", "exact"; of distributions "log_prob", "sample"), and passes made
+        outside of these.
       traces: passes written into compiled functions while these were traced.
     """
 
@@ -72,8 +73,8 @@ class Work:
         branch of a graph that is taken only if need be.
         """
         counts, self.counts = self.counts, collections.Counter()
-        parallel = counts[PASS] + counts["inverse"] + counts["implicit"]
-        return parallel, counts[GENERATE]
+        parallel = counts[PASS] + counts["inverse"] + counts["implicit"] + counts["log_prob"]
+        return parallel, counts[GENERATE] + counts["sample"]
 
     def _note(self, kind):
         if self._inside:

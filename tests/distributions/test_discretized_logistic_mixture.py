@@ -96,6 +96,18 @@ def test_a_sharp_component_and_a_flat_one_have_finite_gradients():
     assert np.all(np.isfinite(tape.gradient(log_prob, scale)))
 
 
+@pytest.mark.parametrize("loc, x", [(4.0, 4), (4.0, 5), (4.0, 0), (0.0, 251), (4.0, 255)])
+def test_gradients_are_finite_at_the_smallest_scales(loc, x):
+    """As the docstring says; half of that scale is too small for some."""
+    scale = 1.01 * np.sqrt((abs(x - loc) + 1) / 3e38)
+    args = [tf.constant(v, tf.float32) for v in ([0.0, 0.0], [loc, loc], [scale, 1.0])]
+    with tf.GradientTape() as tape:
+        tape.watch(args)
+        log_prob = DiscretizedLogisticMixture(*args, 0, 255).log_prob(x)
+    assert np.isfinite(log_prob)
+    assert all(np.all(np.isfinite(gradient)) for gradient in tape.gradient(log_prob, args))
+
+
 OUTSIDE = [LOW - 1, HIGH + 1, 0.5, np.nan, np.inf, -np.inf, 1e30]
 
 

@@ -1,3 +1,6 @@
+import zipfile
+import zlib
+
 import numpy as np
 import pytest
 
@@ -50,6 +53,24 @@ def test_fewer_training_images_leave_the_other_splits(tmp_path):
     np.testing.assert_array_equal(few.validation.x, whole.validation.x)
 
 
+def test_fewer_digits_leave_the_other_splits():
+    few, whole = images.load_digit_images(3, max_train=7), images.load_digit_images(3)
+    for name in ("x", "groups", "labels"):
+        got, want = (getattr(data.train, name) for data in (few, whole))
+        np.testing.assert_array_equal(got, want[:7])
+        np.testing.assert_array_equal(getattr(few.test, name), getattr(whole.test, name))
+    assert len(whole.train.x) > 1000 and len(few.validation.x) == len(whole.validation.x)
+
+
+def test_classes_are_those_of_all_training_labels(tmp_path):
+    labels = np.arange(24) // 6  # of the first 7, only 0 and 1; the last ones validate
+    path = write(tmp_path / "a.npz", y_train=labels, y_test=np.zeros(5, np.int64))
+    data = images.load_npz(path, max_train=7)
+    assert data.num_classes == 4
+    np.testing.assert_array_equal(data.train.labels, np.eye(4)[labels[:7]])
+    np.testing.assert_array_equal(data.test.labels, np.eye(4)[[0] * 5])
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -62,6 +83,9 @@ def test_fewer_training_images_leave_the_other_splits(tmp_path):
         ({"y_test": np.arange(4)}, r"y_test of shape \[5\] and integers, got \[4\]"),
         ({"y_test": np.ones(5)}, r"integers, got \[5\], float64"),
         ({"y_test": np.arange(5) - 1}, "y_test of 0 or more, got -1"),
+        ({"y_test": np.arange(5)}, r"y_test in 0\.\.2, as y_train is, got 4"),
+        ({"y_train": np.arange(24) + 977}, r"y_train in 0\.\.999, as 1000 classes .*, got 1000"),
+        ({"y_test": np.full(5, 2**63, np.uint64)}, r"y_test in 0\.\.999, .*, got 9223372036854"),
         (
             {"y_test": np.array(list("abcde"), object)},
             "expected an .npz file of numbers, got .*pickle",
@@ -82,6 +106,27 @@ def test_no_npz_file(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(ValueError, match="data: expected"):
         images.load_npz(str(tmp_path / "text.npz"))
+    (tmp_path / "empty.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="data: expected an .npz file of numbers, got .*empty.npz"):
+        images.load_npz(str(tmp_path / "empty.npz"))
+
+
+@pytest.mark.parametrize(
+    "save, place, error",  # where 0xff is written, after the name of the first array
+    [(np.savez, 200, zipfile.BadZipFile), (np.savez_compressed, 20, zlib.error)],
+    ids=["checksum", "deflate"],
+)
+def test_damaged_files(tmp_path, save, place, error):
+    path = tmp_path / "a.npz"
+    save(path, **mnist_like())
+    damaged = bytearray(path.read_bytes())
+    start = damaged.index(name := b"x_train.npy") + len(name) + place
+    damaged[start : start + 8] = b"\xff" * 8
+    path.write_bytes(damaged)
+    with pytest.raises(error):
+        np.load(path)["x_train"]
+    with pytest.raises(ValueError, match="data: expected an .npz file of numbers, got .*a.npz"):
+        images.load_npz(str(path))
 
 
 def test_binarized_and_pooled(tmp_path):

@@ -1,3 +1,6 @@
+import itertools
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -190,10 +193,71 @@ def test_initializers_and_regularizer_are_used():
     np.testing.assert_array_equal(conv.horizontal_bias, [1, 1])
 
 
-def test_kernels_start_unequal():
-    conv = BlindSpotFreeConv2D(4, 1)  # kernels of equal shapes; an initializer repeats itself
+INITIALIZERS = {
+    "unseeded": lambda: "glorot_uniform",
+    "seeded": lambda: keras.initializers.RandomNormal(seed=1),
+    "negative_seed": lambda: keras.initializers.GlorotUniform(seed=-1),
+    "generator": lambda: keras.initializers.RandomNormal(seed=keras.random.SeedGenerator(1)),
+}
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS.values(), ids=INITIALIZERS.keys())
+def test_kernels_start_unequal(initializer):
+    # Kernels of equal sizes; an initializer that is used twice repeats itself.
+    conv = BlindSpotFreeConv2D(
+        4, 1, kernel_initializer=initializer(), bias_initializer=initializer()
+    )
     conv.build((None, *SHAPE, 4), (None, *SHAPE, 4))
-    assert np.any(conv.vertical_kernel.numpy() != conv.horizontal_kernel.numpy())
+    kernels = [conv.vertical_kernel, conv.horizontal_kernel, conv.link_kernel]
+    for a, b in itertools.combinations(map(np.ravel, kernels), 2):
+        assert np.mean(a != b) > 0.9
+    assert np.all(conv.vertical_bias.numpy() != conv.horizontal_bias.numpy())
+
+
+@pytest.mark.parametrize("kind", ["seeded", "negative_seed"])
+def test_seeded_weights_are_those_of_the_config(kind):
+    def kernels(conv):
+        conv.build((None, *SHAPE, 4), (None, *SHAPE, 4))
+        return [v.numpy() for v in conv.variables]
+
+    conv = BlindSpotFreeConv2D(4, 3, kernel_initializer=INITIALIZERS[kind]())
+    config = conv.get_config()
+    weights = kernels(conv)
+    for a, b in zip(weights, kernels(BlindSpotFreeConv2D.from_config(config)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The first kernel is the initializer's own.
+    np.testing.assert_array_equal(weights[0], INITIALIZERS[kind]()(weights[0].shape))
+
+
+MAPS = [(2, *SHAPE, 3), (2, *SHAPE, 3)]
+WRONG_MAPS = {
+    "batch": (0, (1, *SHAPE, 3)),
+    "height": (1, (2, 1, SHAPE[1], 3)),
+    "width": (1, (2, SHAPE[0], 1, 3)),
+    "no_batch": (0, (*SHAPE, 3)),
+    "more": (1, (1, 2, *SHAPE, 3)),
+}
+
+
+@pytest.mark.parametrize("place, wrong", WRONG_MAPS.values(), ids=WRONG_MAPS.keys())
+def test_maps_that_differ(place, wrong):
+    shapes = list(MAPS)
+    shapes[place] = wrong
+    shown = " and ".join(str(list(shape)) for shape in shapes)
+    message = "v, h: expected two maps of one batch, height and width [B, H, W, C], got " + shown
+    built = random_conv(3, 3)
+    for conv in (BlindSpotFreeConv2D(3, 3), built):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            conv(*(tf.ones(shape) for shape in shapes))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        built.compute_output_shape(*shapes)
+
+
+def test_maps_that_differ_in_a_model():
+    v, h = keras.Input([*SHAPE, 3]), keras.Input([SHAPE[0], 1, 3])
+    message = r"v, h: expected .* got \[None, 4, 5, 3\] and \[None, 4, 1, 3\]"
+    with pytest.raises(ValueError, match=message):
+        BlindSpotFreeConv2D(3, 3)(v, h)
 
 
 def test_unknown_batch_and_sizes_in_a_graph():

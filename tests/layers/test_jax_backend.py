@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 from tests.helpers import normal, randomize
 from tfp_ar import layers
@@ -75,7 +74,6 @@ def parts_of(outputs):
 
 
 def test_jax_computes_what_tensorflow_computes(tmp_path):
-    pytest.importorskip("jax")
     arrays, expected = {}, {}
     for k, (name, arguments, shapes) in enumerate(EXAMPLES):
         layer = getattr(layers, name)(**arguments)

@@ -1,5 +1,8 @@
 """Small pixel networks to test with, of every kind of option."""
 
+import tensorflow as tf
+
+from tests import helpers
 from tests.networks.examples import lively
 from tfp_ar.networks import GatedPixelCNN, PixelCNN
 
@@ -56,3 +59,11 @@ def pixel_network(network, kind, **kwargs):
 def lively_pixels(network, kind, **kwargs):
     """The same with random weights at which its parameters move with x."""
     return lively(pixel_network(network, kind, **kwargs))
+
+
+def balanced_pixels(network, kind, **kwargs):
+    """The same, the parameters 0 in the mean: else almost all samples would be of one level."""
+    network = lively_pixels(network, kind, **kwargs)
+    x, c = helpers.random_events(network, 50), helpers.random_conditioning(network, 50)
+    network.head.output_bias.assign_sub(tf.reduce_mean(network(x, c), axis=[0, 1, 2]))
+    return network

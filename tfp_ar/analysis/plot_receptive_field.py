@@ -5,21 +5,25 @@ import numpy as np
 from tfp_ar.analysis.probing import as_position
 
 # Label and colour of each kind of pixel; they differ in lightness too.
+POSITION = "the position"
 KINDS = {
     "seen": "#3a74b4",
-    "the position": "#1b1b1b",
+    POSITION: "#1b1b1b",
     "past, not seen": "#f5a33c",
     "future": "#ececec",
 }
-SEEN, POSITION, BLIND, FUTURE = range(len(KINDS))
+SEEN, _, BLIND, FUTURE = range(len(KINDS))
+_FRAME = 0.2  # its width, in pixels
 _MOST_WITH_LINES = 64  # of more pixels a side, lines between them would hide much
 
 
 def plot_receptive_field(field, position, axis=None):
     """Draws a receptive field: what is seen, the position, and past and future that are not seen.
 
-    Past is what comes before the position in raster order. The pixels have labels:
-    `axis.legend()`, or `figure.legend(*axis.get_legend_handles_labels())`, explains the colours.
+    Past is what comes before the position in raster order. The position has a dark frame; inside
+    it has the colour of what is seen if it is itself seen: a leak, unless it has several channels.
+    The pixels have labels: `axis.legend()`, or `figure.legend(*axis.get_legend_handles_labels())`,
+    explains the colours.
 
     Args:
       field: what `receptive_field` returns, [L], [H, W] or [H, W, C]; a pixel of which any channel
@@ -41,17 +45,21 @@ def plot_receptive_field(field, position, axis=None):
     """
     try:
         import matplotlib.colors
+        import matplotlib.patches
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
             "plot_receptive_field needs Matplotlib, which tfp_ar does not install: pip install "
             "matplotlib"
         ) from error
-    kinds = _kinds(field, position)
+    kinds, (row, column) = _kinds(field, position)
     if axis is None:
         axis = plt.subplots(layout="constrained")[1]
     for label, color in KINDS.items():  # nothing but entries of a legend
-        axis.scatter([], [], s=90, marker="s", color=color, label=label)
+        face = KINDS["future"] if label == POSITION else color
+        axis.scatter(
+            [], [], s=70, marker="s", facecolor=face, edgecolor=color, linewidth=2, label=label
+        )
     height, width = kinds.shape
     axis.imshow(
         kinds,
@@ -60,6 +68,11 @@ def plot_receptive_field(field, position, axis=None):
         vmax=len(KINDS) - 0.5,
         interpolation="nearest",
     )
+    # The frame: no line, which would be too wide where pixels are small.
+    inside = list(KINDS.values())[kinds[row, column]]
+    for side, color in (1, KINDS[POSITION]), (1 - 2 * _FRAME, inside):
+        corner = column - side / 2, row - side / 2
+        axis.add_patch(matplotlib.patches.Rectangle(corner, side, side, color=color, linewidth=0))
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     if max(height, width) <= _MOST_WITH_LINES:
@@ -68,8 +81,8 @@ def plot_receptive_field(field, position, axis=None):
     return axis
 
 
-def _kinds(field, position) -> np.ndarray:
-    """The kind of each pixel, int [H, W]."""
+def _kinds(field, position) -> tuple[np.ndarray, tuple[int, int]]:
+    """The kind of each pixel, int [H, W]; the row and column of the position."""
     field = np.asarray(field, bool)
     if field.ndim not in (1, 2, 3):
         raise ValueError(f"field: expected [L], [H, W] or [H, W, C], got shape {[*field.shape]}.")
@@ -83,5 +96,4 @@ def _kinds(field, position) -> np.ndarray:
         )
     rank = np.arange(field.size).reshape(field.shape)  # in raster order
     kinds = np.where(field, SEEN, np.where(rank < rank[position], BLIND, FUTURE))
-    kinds[position] = POSITION
-    return np.atleast_2d(kinds)
+    return np.atleast_2d(kinds), (0, *position)[-2:]

@@ -38,7 +38,8 @@ class AutoregressiveDistribution(NetworkDistribution):
 
     Args:
       network: an AutoregressiveNetwork, or any Keras layer that `ARFlowBijector` takes. Its
-        variables are float32 or float64.
+        variables are float32 or float64. With dtype='mixed_bfloat16' it computes its parameters in
+        bfloat16, to 8 bits; log_prob is computed of them in float32.
       distribution_fn: function params [..., num_params] -> a tfd.Distribution of scalars, of batch
         shape [...]: `lambda p: tfd.Categorical(logits=p)`,
         `lambda p: tfd.Bernoulli(logits=p[..., 0])`,
@@ -60,7 +61,8 @@ class AutoregressiveDistribution(NetworkDistribution):
     The dtype is that of what `distribution_fn` gives; values may be of any integer or float dtype.
     Values outside the support have log_prob -inf, with gradient 0. The support is known of
     Categorical, Bernoulli and `DiscretizedLogisticMixture`; of any other it is taken for all finite
-    numbers, and the distribution itself decides about those.
+    numbers, and the distribution itself decides about those. Real numbers whose square overflows
+    (from about 1e19 in float32) have log_prob -inf of a Normal, with gradients that are not finite.
 
     Weights that are NaN, of training that diverged, give a log_prob that is NaN; their samples are
     NaN or, of a Categorical, its number of levels, which is none of them. (Those of a Bernoulli are

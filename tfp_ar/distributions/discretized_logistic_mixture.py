@@ -29,8 +29,9 @@ class DiscretizedLogisticMixture(tfd.Distribution):
 
         log(sigma(b) - sigma(a)) = log sigma(b) + log sigma(-a) + log(1 - exp(a - b)),
 
-    with finite values and gradients however many scales away x is (for scales that have a finite
-    reciprocal squared: above 1e-19 in float32).
+    with finite values and gradients however many scales away x is, as long as these gradients are
+    numbers of the dtype: in float32, for scale^2 > (|x - loc| + 1) / 3e38, such as any scale above
+    1e-18 at 256 levels.
 
     Args:
       logits: [..., K], unnormalised log weights.

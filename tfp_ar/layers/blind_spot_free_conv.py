@@ -42,8 +42,9 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
       dilation_rate: distance of the taps, an integer. Type A takes 1 only, as a first layer that
         leaves out the nearest pixels would leave them out for good. Default 1.
       use_bias: whether v' and h' have biases. Default True.
-      kernel_initializer: of the three kernels.
-      bias_initializer: of the biases.
+      kernel_initializer: of the three kernels. Of an initializer with an integer seed, the second
+        and the third kernel take seeds made of it, so that they start different.
+      bias_initializer: of the biases, likewise.
       kernel_regularizer: of the three kernels. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
@@ -52,8 +53,8 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
     Returns: the pair (v' [B, H, W, filters], h' [B, H, W, filters]).
 
     Raises:
-      TypeError, ValueError: if a size is not positive or not odd, `mask_type` is unknown, or
-        channels do not divide by `channel_groups`.
+      TypeError, ValueError: if a size is not positive or not odd, `mask_type` is unknown, channels
+        do not divide by `channel_groups`, or v and h differ in batch, height or width.
 
     References:
       A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
@@ -122,6 +123,7 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
 
     def build(self, v_shape, h_shape):
         """Makes the kernels for v and h [B, H, W, channels]."""
+        _check_maps(v_shape, h_shape)
         checks.multiple("channels of h", h_shape[-1], self.channel_groups, "channel_groups")
         shapes = {
             "vertical": (len(self.rows), self.kernel_size[1], v_shape[-1], self.filters),
@@ -132,19 +134,19 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
             self.add_weight(
                 name=f"{name}_kernel",
                 shape=shape,
-                initializer=_copy(self.kernel_initializer),
+                initializer=_copy(self.kernel_initializer, i),
                 regularizer=self.kernel_regularizer,
             )
-            for name, shape in shapes.items()
+            for i, (name, shape) in enumerate(shapes.items())
         )
         if self.use_bias:
             self.vertical_bias, self.horizontal_bias = (
                 self.add_weight(
                     name=f"{name}_bias",
                     shape=(self.filters,),
-                    initializer=_copy(self.bias_initializer),
+                    initializer=_copy(self.bias_initializer, i),
                 )
-                for name in ("vertical", "horizontal")
+                for i, name in enumerate(("vertical", "horizontal"))
             )
         self.built = True
 
@@ -162,6 +164,7 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
 
     def call(self, v, h):
         """Returns (v', h')."""
+        _check_maps(v.shape, h.shape)
         side = self.kernel_size[1] // 2 * self.dilation_rate
         v = self._conv(v, self.vertical_kernel, self.rows, (-side, side))
         if self.use_bias:
@@ -190,6 +193,7 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
 
     def compute_output_shape(self, v_shape, h_shape):
         """The shapes of v' and h'."""
+        _check_maps(v_shape, h_shape)
         return (*v_shape[:-1], self.filters), (*h_shape[:-1], self.filters)
 
     def get_config(self):
@@ -208,6 +212,26 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
         }
 
 
-def _copy(initializer):
+def _check_maps(v_shape, h_shape):
+    """Raises a ValueError if the shapes are known not to be [B, H, W, C] of one B, H and W."""
+    v_shape, h_shape = list(v_shape), list(h_shape)
+    pairs = zip(v_shape[:3], h_shape[:3], strict=False)
+    differ = any(None not in pair and pair[0] != pair[1] for pair in pairs)
+    if differ or len(v_shape) != 4 or len(h_shape) != 4:  # some of these would broadcast
+        raise ValueError(
+            "v, h: expected two maps of one batch, height and width [B, H, W, C], got "
+            f"{v_shape} and {h_shape}."
+        )
+
+
+def _copy(initializer, number):
     """Another initializer of the same kind: one that is used twice gives equal weights."""
-    return initializer.clone() if hasattr(initializer, "clone") else initializer
+    config = initializer.get_config() if hasattr(initializer, "clone") else {"seed": initializer}
+    seed = config.get("seed")
+    if seed is not None and not isinstance(seed, int):
+        return initializer  # a function, or one with a SeedGenerator, which gives others by itself
+    if seed is None or number == 0:
+        return initializer.clone()
+    # Not seed + number, which is often the seed of the next layer.
+    mixed = np.random.SeedSequence([seed % 2**32, number]).generate_state(1)[0]
+    return type(initializer).from_config({**config, "seed": int(mixed)})

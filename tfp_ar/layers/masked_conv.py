@@ -23,7 +23,9 @@ class MaskedConv2D(keras.layers.Conv2D):
     Args:
       filters: number of output channels.
       kernel_size: an odd integer, or a pair of them.
-      mask_type: 'A', the pixel itself is not seen, or 'B', it is. Default 'B'.
+      mask_type: 'A', the pixel itself is not seen, or 'B', it is. Default 'B'. Type A with a kernel
+        of 1 and one group sees nothing and is constant; with a `dilation_rate` above 1 it leaves
+        out the nearest pixels, which no later layer brings back.
       channel_groups: groups of channels of input and output, contiguous and in order. Within a
         pixel a group sees those before it, with type B itself too: with 3 groups, R sees nothing of
         its pixel in a network that begins with type A, G sees R, B sees R and G. Default 1.

@@ -18,10 +18,9 @@ class PixelCNN(PixelNetwork):
 
     The parameters at a pixel depend on a sawtooth-shaped part of the pixels before it: what lies
     above and to the right beyond a diagonal is not seen, however many layers there are. That is the
-    model of the paper; `GatedPixelCNN` sees all earlier pixels, for some 2.5 times the weights and
-    the time.
-    `tfp_ar.receptive_field` shows either. The weights of the last layer start at zero, so that all
-    parameters do.
+    model of the paper; `GatedPixelCNN` sees all earlier pixels within reach, for some 2.5 times the
+    weights and the time. `tfp_ar.receptive_field` shows either. The weights of the last layer start
+    at zero, so that all parameters do.
 
     `generate` is cached: what the rows above give to all layers is computed a row at a time, the
     rest a pixel at a time, the channels within the pixel; all steps together are the arithmetic of

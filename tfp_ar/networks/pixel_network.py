@@ -15,6 +15,9 @@ class PixelNetwork(AutoregressiveNetwork):
     an image to features of the pixels before each pixel in `_features`. The channels of a pixel
     follow each other in the head: `ChannelHead` lets each see those before it, which takes no pass
     of the whole stack for each channel. The arguments are those of `GatedPixelCNN`.
+
+    With dtype='mixed_bfloat16' all layers compute in bfloat16, the head too: the parameters that
+    come out in float32 have 8 significant bits. What is made of them computes in float32.
     """
 
     def __init__(
