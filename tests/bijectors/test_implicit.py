@@ -234,12 +234,13 @@ def test_strong_coupling_falls_back_by_itself(solvers):
     assert solvers == ["implicit", "exact"]
 
 
+@pytest.mark.slow  # the SETTINGS do not fall back either
 def test_weak_coupling_does_not_fall_back(solvers):
     assert_gradients(ARFlowBijector(autoregression(0.3), jit_compile=False), tolerance=1e-7)
     assert solvers == ["implicit"]
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 2.0])
 def test_big_weights(scale):
     network = wavenet(scale, event_shape=(6,), conditional_shape=[2])
     bijector = ARFlowBijector(network, jit_compile=False, log_scale_bound=1.0)
@@ -338,7 +339,7 @@ def second_derivative(sample, u):
     return outer.gradient(slope, u)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 @pytest.mark.parametrize("of", ["noise", "weights"])
 def test_second_derivatives_are_refused(of, mode, jit_compile):
@@ -362,7 +363,7 @@ def test_second_derivatives_are_refused(of, mode, jit_compile):
 
 
 def test_an_outer_tape_does_not_change_first_derivatives():
-    bijector = ARFlowBijector(reversed_network())
+    bijector = ARFlowBijector(reversed_network(), jit_compile=False)
     u = helpers.normal([3, 4], "float64", seed=1)
 
     def slope():

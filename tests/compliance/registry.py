@@ -13,7 +13,8 @@ anything else that holds a flow to `COMPOSITIONS`, with `make(dtype)` -> a new t
 * Names are unique; event shapes hold at most 6 variables, since an XLA compile takes a second.
 * `conditional_shape` is that of the `conditional_input` still to be passed, None if none is.
 * `sees_all=False` for a network that by design does not see all variables before one.
-* `slow=True` leaves an entry (a network's flow) to `make test-all`, if others run all its code.
+* `slow=True` leaves an entry (a network's flow) to `make test-all`, if others run all its code, and
+  `part_of_another=True` the network too.
 """
 
 import dataclasses
@@ -44,6 +45,7 @@ class Entry:
     conditional_shape: Any = None
     sees_all: bool = True
     slow: bool = False
+    part_of_another: bool = False
 
     @property
     def event_size(self) -> int:
@@ -189,9 +191,16 @@ _PIXELS_BOTH = {"global": (2,), "local": (2, 2, 2)}
 
 NETWORKS = [
     Entry("wavenet", wavenet((5,), None), (5,), slow=True),
-    Entry("wavenet_short_reach", wavenet((6,), (1,)), (6,), sees_all=False, slow=True),
+    Entry(
+        "wavenet_short_reach",
+        wavenet((6,), (1,)),
+        (6,),
+        sees_all=False,
+        slow=True,
+        part_of_another=True,
+    ),
     Entry("wavenet_one_step", wavenet((1,), (1,)), (1,)),
-    Entry("wavenet_channels", wavenet((3, 2), (1,)), (3, 2), slow=True),
+    Entry("wavenet_channels", wavenet((3, 2), (1,)), (3, 2), slow=True, part_of_another=True),
     Entry(
         "wavenet_kernel_1",
         wavenet((3, 2), (1,), kernel_size=1),
@@ -206,6 +215,7 @@ NETWORKS = [
         (4,),
         (2,),
         slow=True,
+        part_of_another=True,
     ),
     Entry(
         "wavenet_local",
@@ -213,6 +223,7 @@ NETWORKS = [
         (3,),
         (3, 2),
         slow=True,
+        part_of_another=True,
     ),
     Entry(
         "wavenet_channels_both",
@@ -238,7 +249,7 @@ NETWORKS = [
         (2, 2, 1),
         _PIXELS_BOTH,
     ),
-    Entry("lazy_reversed", lazy(), (4,), slow=True),
+    Entry("lazy_reversed", lazy(), (4,), slow=True, part_of_another=True),
     Entry("lazy_reversed_global", lazy(conditional_shape=[2]), (4,), (2,)),
     Entry(
         "flipped",
@@ -390,7 +401,10 @@ BIJECTORS = FLOWS_ON_NETWORKS + FLOWS + COMPOSITIONS
 
 def parametrized(entries, leave_out_slow=True):
     """The arguments of a `pytest.mark.parametrize` over entries."""
-    marks = [[pytest.mark.slow] if entry.slow and leave_out_slow else [] for entry in entries]
+    marks = [
+        [pytest.mark.slow] if entry.part_of_another or (entry.slow and leave_out_slow) else []
+        for entry in entries
+    ]
     params = [
         pytest.param(entry, id=entry.name, marks=m) for entry, m in zip(entries, marks, strict=True)
     ]

@@ -9,6 +9,10 @@ from tests.networks.pixel_examples import NETWORKS, PIXELS, lively_pixels
 # Of the numbers that the two passes compute in another order; parameters are of order 1.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 each_network = pytest.mark.parametrize("network", NETWORKS)
+# Of modes: the classical network's sampler is a part of the gated one's.
+each_network_but_one_is_slow = pytest.mark.parametrize(
+    "network", [pytest.param("classical", marks=pytest.mark.slow), "gated"]
+)
 
 
 def levels(x):
@@ -64,10 +68,9 @@ def test_the_network_sees_transformed_values(network, kind):
         np.testing.assert_allclose(slow, x, rtol=1e-10, atol=1e-10)
 
 
-@each_network
-@pytest.mark.parametrize("kind", ["plain"])
-def test_in_a_graph_with_a_static_batch(network, kind):
-    network = lively_pixels(network, kind, dtype="float64")
+@each_network_but_one_is_slow
+def test_in_a_graph_with_a_static_batch(network):
+    network = lively_pixels(network, "plain", dtype="float64")
     for batch in (2, 0):
         emit, c = Emit(network, batch), random_conditioning(network, batch)
         x = run(network, emit, batch, c, "graph")
@@ -87,7 +90,7 @@ def test_in_a_graph_for_an_unknown_batch(network, kind):
         np.testing.assert_allclose(x, emit.of_all(network(x, c)), rtol=1e-12, atol=1e-12)
 
 
-@each_network
+@each_network_but_one_is_slow
 @pytest.mark.parametrize(
     "kind, dynamic",
     [

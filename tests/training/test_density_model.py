@@ -239,7 +239,7 @@ def test_steps_of_an_endless_dataset():
 
 def test_ways_to_run_agree():
     x, ends, losses = integers(8), [], []
-    ways = [{}, {"run_eagerly": True}, {"steps_per_execution": 2}, {"jit_compile": True}]
+    ways = [{}, {"run_eagerly": True}, {"steps_per_execution": 2}]  # XLA: test_train_step.py
     for way in ways:
         model = compiled(integer_model(), keras.optimizers.SGD(0.05), **way)
         losses.append(model.fit(x, batch_size=4, verbose=0).history["loss"])

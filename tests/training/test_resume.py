@@ -85,6 +85,7 @@ def test_backup_in_the_middle_of_an_epoch(tmp_path):
     assert rest[:5] == whole[start - 1 :]
 
 
+@pytest.mark.slow
 def test_a_damaged_backup_falls_back_to_the_one_before(tmp_path):
     def backup():
         return keras.callbacks.BackupAndRestore(tmp_path, double_checkpoint=True)

@@ -37,12 +37,12 @@ def fit(flow, step, steps=150):
     return float(before), float(-tf.reduce_mean(flow.log_prob(held_out)))
 
 
-# Both ways: the other pairs are for `make test-all`.
+# One pair; the others are for `make test-all`.
 @pytest.mark.parametrize(
     "name, jit_compile",
     [
         ("adam_ema", True),
-        ("adamw", False),
+        pytest.param("adamw", False, marks=pytest.mark.slow),
         pytest.param("lion", False, marks=pytest.mark.slow),
         pytest.param("adam_ema", False, marks=pytest.mark.slow),
         pytest.param("adamw", True, marks=pytest.mark.slow),
