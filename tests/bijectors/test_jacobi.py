@@ -140,6 +140,13 @@ def test_blocks_one_after_the_other():
     assert passes.shape == [1, 3] and np.max(passes) <= 3
 
 
+def test_what_is_beyond_the_event_keeps_no_block_going():
+    passes = Linear(np.zeros([7, 7]), 4)  # in whose last block there is a NaN
+    _, counts, converged = solve(passes, shift, helpers.normal([1, 7], "float64"), FixedPoint())
+    assert converged
+    np.testing.assert_array_equal(counts, [[2, 2]])
+
+
 def test_blocks_after_one_that_has_not_converged_are_left():
     matrix, noise = np.eye(9, k=-1), tf.constant(np.eye(9)[3:4])
     _, passes, converged = solve(Linear(matrix, 3), shift, noise, FixedPoint(max_iterations=2))
