@@ -11,6 +11,7 @@ fills the caches), whether it fell back, and the largest difference to the cache
 in the noise that the inverse finds for them. All is compiled by XLA.
 """
 
+import functools
 import json
 import time
 
@@ -51,7 +52,7 @@ _NETWORK = flags.DEFINE_enum(
     "network",
     "wavenet",
     ["wavenet", "gated_pixel_cnn"],
-    "gated_pixel_cnn: over images, which has no blocks.",
+    "gated_pixel_cnn: over images; its blocks are of rows.",
 )
 _TRANSFORMER = flags.DEFINE_enum("transformer", "spline", ["affine", "spline"], "Of the flow.")
 _CHANNELS = flags.DEFINE_integer("channels", 32, "Channels of the blocks.", lower_bound=1)
@@ -60,6 +61,7 @@ _LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-3, "Of Adam, with a cosi
 _BATCHES = _define_list("batches", ["1", "16"], "Batch sizes of samples.")
 _BLOCK_SIZES = _define_list("block_sizes", ["4", "8", "16"], "Of fixed points; and the whole.")
 _MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 64, "Passes a block.", lower_bound=1)
+_TOLERANCE = flags.DEFINE_float("tolerance", None, "Of fixed points. Default: 16 roundings.", 0.0)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed calls of each candidate.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", None, "Write the figures here, too.")
 
@@ -113,7 +115,7 @@ def train(model, x) -> None:
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=1.0)
     optimizer.build(variables)
 
-    @tf.function(jit_compile=True)
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
     def step(x, seed):
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(model.log_prob(x, seed=seed))
@@ -127,7 +129,7 @@ def train(model, x) -> None:
 
 def bits(model, x) -> float:
     """Bits a dimension of some examples."""
-    log_prob = tf.function(model.log_prob, jit_compile=True)
+    log_prob = tf.function(model.log_prob, jit_compile=True, autograph=False)
     return float(
         np.mean(tfp_ar.bits_per_dim(log_prob(x[:256], seed=tf.constant([1, 0])), x.shape[1:]))
     )
@@ -136,9 +138,11 @@ def bits(model, x) -> float:
 def samplers(flow) -> dict:
     """The flow as it samples in each way."""
     found = {"cached": flow}
-    sizes = [int(n) for n in _BLOCK_SIZES.value] if _NETWORK.value == "wavenet" else []
-    for size in (None, *(size for size in sizes if size < flow.event_shape[0])):
-        options = tfp_ar.bijectors.FixedPoint(max_iterations=_MAX_ITERATIONS.value, block_size=size)
+    sizes = [int(n) for n in _BLOCK_SIZES.value if int(n) < flow.event_shape[0]]
+    for size in (None, *sizes):
+        options = tfp_ar.bijectors.FixedPoint(
+            _TOLERANCE.value or None, _MAX_ITERATIONS.value, block_size=size
+        )
         found["whole" if size is None else f"blocks of {size}"] = flow.copy(sampling=options)
     return found
 

@@ -20,6 +20,15 @@ def test_any_leading_shape_and_bound_conditioning():
         np.testing.assert_array_equal(a, b)
 
 
+def test_under_a_tape():
+    bijector, u = flow(sampling="fixed_point"), value()
+    with tf.GradientTape() as tape:
+        tape.watch(u)
+        report = sampling_report(bijector, u, condition())
+    assert tape.gradient(report.x, u) is None
+    np.testing.assert_array_equal(report.x, sampling_report(bijector, u, condition()).x)
+
+
 @pytest.mark.parametrize(
     "bijector", [flow(sampling="cached"), tfp.bijectors.Exp(), None], ids=["cached", "Exp", "None"]
 )

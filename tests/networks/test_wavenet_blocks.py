@@ -1,41 +1,14 @@
 """Block passes: given the past, the parameters of the parallel pass, block after block."""
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import random_conditioning, random_events
+from tests.networks.block_passes import BATCH, assert_equal_to_parallel
 from tests.networks.examples import WAVENETS, MaskedLinear, lively, wavenet
 from tfp_ar.networks.wavenet_blocks import WaveNetBlocks
 from tfp_ar.networks.whole_event import WholeEvent
 
-BATCH = 2
 REPRESENTATIVE = ["plain", "taps_1", "gaps", "both_channels_2", "sinusoidal", "everything"]
-
-
-def block_params(network, block_size, x, c):
-    """The parameters [B, event_size, num_params], each block given the blocks before it."""
-    passes = network.block_passes(block_size, len(x), c)
-    number, size = passes.num_blocks, passes.block_variables
-    x = tf.reshape(x, [len(x), network.event_size])
-    # What is in the last block beyond the event must not matter.
-    rest = np.full([len(x), number * size - network.event_size], 7.0)
-    x = tf.concat([x, tf.constant(rest, x.dtype)], axis=1)
-    state, found = passes.start(), []
-    for k in range(number):
-        block, part = passes.block(tf.constant(k), state), x[:, k * size : (k + 1) * size]
-        found.append(block.params(part))
-        state = block.end(part)
-    return tf.concat(found, axis=1)[:, : network.event_size]
-
-
-def assert_equal_to_parallel(network, block_size, tolerance):
-    x, c = random_events(network, BATCH), random_conditioning(network, BATCH)
-    wanted = tf.reshape(network(x, c), [BATCH, network.event_size, network.num_params])
-    assert np.ptp(wanted, axis=1).max() > 1e-3
-    found = block_params(network, block_size, x, c)
-    assert found.dtype == wanted.dtype
-    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +46,8 @@ def test_a_pass_costs_its_steps_only():
     passes = wavenet("many_blocks").block_passes(2, BATCH)
     # The past a block reads is that of its taps, whatever the length of the event.
     assert [s.shape[1] for s in passes.start()] == [1, 1, 2, 1, 1, 2, 1, 1]
-    features, state = passes.block(tf.constant(0), passes.start())._pass(tf.zeros([BATCH, 2, 1]))
+    x = tf.zeros([BATCH, 2, 1])
+    features, state = passes.run(x, passes.start(), passes.prepare(tf.constant(0)))
     assert features.shape[1] == 2
     assert [s.shape for s in state] == [s.shape for s in passes.start()]
 

@@ -30,9 +30,13 @@ class FixedPoint:
     Args:
       tolerance: as above. Default None: 16 units of rounding of the dtype (2e-6 in float32).
       max_iterations: passes a block, at most. Default 64.
-      block_size: positions of a block (steps of time of a WaveNet). Blocks are solved one after the
-        other, the past in caches, and a pass costs that of a block. Default None: the whole event.
-        Networks without `block_passes` of their own have no other.
+      block_size: positions of a block: steps of time of a WaveNet, rows of a GatedPixelCNN. Blocks
+        are solved one after the other, the past in caches, and a pass costs that of a block.
+        Default None: the whole event. Networks without `block_passes` of their own have no other.
+
+    Cost: for each block as many passes over it as the slowest sample of the batch needs, the one
+    that finds that nothing moves included, and one to fill the caches for the next block. Inside a
+    compiled function the cached pass is compiled, too, lest it be needed.
 
     Raises:
       TypeError, ValueError: if `tolerance` is no positive number, or another no positive integer.

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfp_ar.bijectors.fixed_point_sampling import FixedPointSampler
+from tfp_ar.internal import tf_private
 
 
 class SamplingReport(NamedTuple):
@@ -18,7 +19,7 @@ class SamplingReport(NamedTuple):
 def sampling_report(bijector, u, conditional_input=None) -> SamplingReport:
     """Draws x = forward(u) by fixed-point iteration and tells how many passes it took.
 
-    It works in a `tf.function`, too. It has no gradients; `forward` has.
+    It works in a `tf.function`, too. Tapes do not see it: gradients are to be had from `forward`.
 
     Args:
       bijector: an ARFlowBijector with `sampling='fixed_point'` or a FixedPoint.
@@ -47,4 +48,5 @@ def sampling_report(bijector, u, conditional_input=None) -> SamplingReport:
             "bijector: expected an ARFlowBijector with sampling='fixed_point' or a FixedPoint, got "
             f"{bijector!r}."
         )
-    return SamplingReport(*bijector._report(u, conditional_input))
+    with tf_private.not_recording([]):  # no tape can go through a compiled loop
+        return SamplingReport(*bijector._report(u, conditional_input))

@@ -228,7 +228,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
         positions, given caches of what came before, overrides this.
 
         Args:
-          block_size: positions of a block; None, the only value here, for the whole event.
+          block_size: how many entries of the first axis of the event make a block; None, the only
+            value here, for the whole event.
           batch_size: B, an int or an int32 scalar tensor.
           conditional_input: [B, *conditional_shape], or a dict of such, or None.
 
