@@ -446,7 +446,8 @@ def test_log_scale_bound_that_is_none():
 
 @pytest.mark.parametrize("sampling", ["fast", None, True])
 def test_wrong_sampling(sampling):
-    with pytest.raises(ValueError, match="sampling: expected one of 'cached', 'reference', got"):
+    message = "sampling: expected one of 'cached', 'reference', 'fixed_point', got"
+    with pytest.raises(ValueError, match=message):
         ARFlowBijector(wavenet(), sampling=sampling)
 
 

@@ -7,9 +7,10 @@ import tensorflow_probability as tfp
 from tfp_ar.bijectors import bound_conditioning
 from tfp_ar.bijectors.affine import LOG_SCALE_BOUND, Affine
 from tfp_ar.bijectors.batch_runner import BatchRunner
+from tfp_ar.bijectors.fixed_point_sampling import check_sampling, make_sampler
 from tfp_ar.bijectors.flow_cache import FlowCache
 from tfp_ar.bijectors.inverse_pass import inverse_pass, make_inverse_pass
-from tfp_ar.bijectors.sampling import CACHED, SAMPLING, Sampler
+from tfp_ar.bijectors.sampling import CACHED
 from tfp_ar.bijectors.transformer_check import check_transformer
 from tfp_ar.internal import checks, tf_private
 from tfp_ar.internal.program import Program
@@ -41,8 +42,9 @@ class ARFlowBijector(tfb.Bijector):
         `Affine(log_scale_bound)`.
       log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from
         1/1100 to 1100; see `Affine`.
-      sampling: 'cached', the network's own `generate`; or 'reference', one parallel pass for each
-        variable, to compare with. Default 'cached'.
+      sampling: 'cached', the network's own `generate`; 'fixed_point' or a `FixedPoint`, parallel
+        passes until nothing moves, faster where variables depend weakly on each other; or
+        'reference', a parallel pass for each variable, to compare with. Default 'cached'.
       jit_compile: whether XLA compiles the sequential pass, and the parallel one when called
         eagerly. Default True.
       conditional_input: what the flow is conditioned on, [*batch, *conditional_shape], if that is
@@ -105,7 +107,7 @@ class ARFlowBijector(tfb.Bijector):
         parameters = dict(locals())
         checks.require_tensorflow_backend("ARFlowBijector")
         network = parameters["network"] = as_network(network, event_shape)
-        checks.one_of("sampling", sampling, SAMPLING)
+        sampling = check_sampling(sampling, network)
         if bijector_fn is not None and log_scale_bound != LOG_SCALE_BOUND:
             raise ValueError(
                 "log_scale_bound: expected none beside a bijector_fn, which it does not reach, got "
@@ -132,7 +134,7 @@ class ARFlowBijector(tfb.Bijector):
         self._variables = program.variables  # what tf.Module sees of the network
         self._change_counter = program.change_counter
         self._runner = BatchRunner(network, jit_compile)
-        self._sampler = Sampler(network, transformer, sampling, jit_compile)
+        self._sampler = make_sampler(network, transformer, sampling, jit_compile)
         self._cache = FlowCache(self)
 
     @property
@@ -237,6 +239,12 @@ class ARFlowBijector(tfb.Bijector):
     def _augmented_forward(self, u, conditional_input=None, training=None):
         u, parts = self._checked("x", u, conditional_input)  # TFP calls forward's argument x
         return self._runner(lambda u, *parts: self._sampler(u, parts), u, parts), {}
+
+    def _report(self, u, conditional_input):
+        """What `sampling_report` gives, as a tuple."""
+        conditional_input = self._resolve({"conditional_input": conditional_input})
+        u, parts = self._checked("u", u, conditional_input.get("conditional_input"))
+        return self._runner(lambda u, *parts: self._sampler.report(u, parts), u, parts)
 
     def _augmented_inverse(self, x, conditional_input=None, training=None):
         x, parts = self._checked("y", x, conditional_input)  # and inverse's argument y

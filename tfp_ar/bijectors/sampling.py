@@ -41,14 +41,14 @@ class Sampler:
           u: [B, *event_shape].
           parts: list of the parts of the conditioning, [B, ...] each.
         """
-        generate = self._function("generate", self._make_generate)
         if tf.executing_eagerly() and not tf_private.tape_is_active():
-            return generate(u, *parts)  # the custom gradient would read all variables: milliseconds
+            # The custom gradient would read all variables: milliseconds.
+            return self._draw(u, parts)
 
         @tf.custom_gradient
         def sample(u, *parts):
             with tf_private.not_recording(self._program.variables):
-                x = generate(u, *parts)
+                x = self._draw(u, parts)
 
             def gradient(dx, variables=None):
                 variables = list(variables or [])
@@ -59,6 +59,10 @@ class Sampler:
             return x, gradient
 
         return sample(u, *parts)
+
+    def _draw(self, u, parts):
+        """x, without gradients where a tape is open."""
+        return self._function("generate", self._make_generate)(u, *parts)
 
     def _function(self, kind, make, *more):
         key = (kind, self._transformer, self._sampling, *more)
@@ -101,9 +105,7 @@ class Sampler:
         )
         exact = self._function("exact", lambda network: self._make_exact(network, variables), which)
         *pulled, converged = fast(x, dx, u, *parts)
-        if tf_private.in_xla_context() or not tf.executing_eagerly():
-            return tf.cond(converged, lambda: pulled, lambda: exact(x, dx, u, *parts))
-        return pulled if converged else exact(x, dx, u, *parts)
+        return exact_unless(converged, pulled, lambda: exact(x, dx, u, *parts))
 
     def _make_implicit(self, network, variables):
         def implicit(x, dx, u, *parts):
@@ -150,6 +152,13 @@ class Sampler:
     def _is_reference(self, network):
         """Whether samples come from the loop of whole passes, costly to go through backwards."""
         return self._sampling == REFERENCE or not network.has_cached_generate
+
+
+def exact_unless(converged, result, exact):
+    """`result` if the bool scalar `converged` is true, else exact(): eagerly not even traced."""
+    if tf_private.in_xla_context() or not tf.executing_eagerly():
+        return tf.cond(converged, lambda: result, exact)
+    return result if converged else exact()
 
 
 def _refuse(*_, variables=None):

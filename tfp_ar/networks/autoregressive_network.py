@@ -7,6 +7,7 @@ from keras import ops
 
 from tfp_ar.internal import batching, checks, tf_private
 from tfp_ar.networks.conditioning import ConditioningSpec, static_shape
+from tfp_ar.networks.whole_event import WholeEvent
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
@@ -219,6 +220,32 @@ class AutoregressiveNetwork(keras.layers.Layer):
             maximum_iterations=size,
         )
         return tf.reshape(x, [batch_size, *self.event_shape])
+
+    @property
+    def has_block_passes(self) -> bool:
+        """Whether `block_passes` takes a `block_size`: whether the network overrides it."""
+        return type(self).block_passes is not AutoregressiveNetwork.block_passes
+
+    def block_passes(self, block_size, batch_size, conditional_input=None):
+        """What fixed-point sampling iterates on: passes over one block of variables at a time.
+
+        Here the whole event is the one block. A network of raster order that can pass over a few
+        positions, given caches of what came before, overrides this.
+
+        Args:
+          block_size: how many entries of the first axis of the event make a block; None, the only
+            value here, for the whole event.
+          batch_size: B, an int or an int32 scalar tensor.
+          conditional_input: [B, *conditional_shape], or a dict of such, or None.
+
+        Returns: an object as `tfp_ar.networks.whole_event` describes it.
+
+        Raises:
+          TypeError, ValueError: if the conditioning is not what the network takes.
+        """
+        del block_size
+        self._conditioning.split_batch(conditional_input, batch_size)
+        return WholeEvent(self, conditional_input)
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
         # tf.train.Checkpoint does not see what Keras keeps in lists, and leaves it out silently.

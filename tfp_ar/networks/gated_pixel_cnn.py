@@ -3,6 +3,7 @@
 import keras
 
 from tfp_ar.layers import GatedPixelBlock
+from tfp_ar.networks.gated_pixel_cnn_blocks import GatedPixelCNNBlocks
 from tfp_ar.networks.gated_pixel_cnn_sampler import GatedPixelCNNSampler
 from tfp_ar.networks.pixel_network import PixelNetwork
 from tfp_ar.networks.pixel_sampling import generate
@@ -81,3 +82,13 @@ class GatedPixelCNN(PixelNetwork):
         return generate(
             self, GatedPixelCNNSampler, emit, batch_size, conditional_input, input_transform
         )
+
+    def block_passes(self, block_size, batch_size, conditional_input=None):
+        """Passes over `block_size` rows; see `AutoregressiveNetwork.block_passes`.
+
+        Cost: each pass that of its rows.
+        """
+        if block_size is None or block_size >= self.event_shape[0]:
+            return super().block_passes(None, batch_size, conditional_input)
+        parts = self.conditioning.split_batch(conditional_input, batch_size)
+        return GatedPixelCNNBlocks(self, block_size, batch_size, parts)

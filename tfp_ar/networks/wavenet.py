@@ -8,6 +8,7 @@ from tfp_ar.internal import checks
 from tfp_ar.layers import CausalConv1D, ChannelHead, GatedResidualBlock
 from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 from tfp_ar.networks.conditioning import GLOBAL, LOCAL
+from tfp_ar.networks.wavenet_blocks import WaveNetBlocks
 from tfp_ar.networks.wavenet_sampler import generate
 
 POSITION_ENCODINGS = (None, "learned", "sinusoidal")
@@ -214,6 +215,16 @@ class WaveNet(AutoregressiveNetwork):
         """
         parts = self.conditioning.split_batch(conditional_input, batch_size)
         return generate(self, emit, batch_size, parts, input_transform)
+
+    def block_passes(self, block_size, batch_size, conditional_input=None):
+        """Passes over `block_size` steps of time; see `AutoregressiveNetwork.block_passes`.
+
+        Cost: each pass that of its steps; caches of the size of the receptive field.
+        """
+        if block_size is None or block_size >= self.length:
+            return super().block_passes(None, batch_size, conditional_input)
+        parts = self.conditioning.split_batch(conditional_input, batch_size)
+        return WaveNetBlocks(self, block_size, batch_size, parts)
 
     def get_config(self):
         """The constructor's arguments."""
