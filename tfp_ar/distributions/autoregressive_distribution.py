@@ -61,8 +61,9 @@ class AutoregressiveDistribution(NetworkDistribution):
     The dtype is that of what `distribution_fn` gives; values may be of any integer or float dtype.
     Values outside the support have log_prob -inf, with gradient 0. The support is known of
     Categorical, Bernoulli and `DiscretizedLogisticMixture`; of any other it is taken for all finite
-    numbers, and the distribution itself decides about those. Real numbers whose square overflows
-    (from about 1e19 in float32) have log_prob -inf of a Normal, with gradients that are not finite.
+    numbers, and the distribution itself decides about those. Real numbers near the end of the float
+    range (in float32, from about 1e19 on) are in the support, but squares of them overflow, in the
+    law or in the network: log_prob may be -inf or NaN there, and gradients not finite.
 
     Weights that are NaN, of training that diverged, give a log_prob that is NaN; their samples are
     NaN or, of a Categorical, its number of levels, which is none of them. (Those of a Bernoulli are
