@@ -47,7 +47,7 @@ class FixedPoint:
       A. Wiggers, E. Hoogeboom, Predictive sampling with forecasting autoregressive models,
         arXiv:2002.09928, 2020.
 
-    >>> network = tfp_ar.networks.WaveNet([32], residual_channels=4)
+    >>> network = tfp_ar.networks.WaveNet([32], residual_channels=4, dilations=[1, 2])
     >>> flow = ARFlowBijector(network, sampling=FixedPoint(block_size=16))
     >>> flow.forward(tf.ones([2, 32])).shape
     TensorShape([2, 32])

@@ -37,7 +37,7 @@ def sampling_report(bijector, u, conditional_input=None) -> SamplingReport:
       TypeError: if `bijector` is no ARFlowBijector that samples by fixed points.
       ValueError: if a shape is wrong, or conditioning is missing or not wanted.
 
-    >>> network = tfp_ar.networks.WaveNet([8], residual_channels=4)  # new: it does not couple
+    >>> network = tfp_ar.networks.WaveNet([8], dilations=[1])  # new: its variables do not couple
     >>> report = sampling_report(ARFlowBijector(network, sampling="fixed_point"), tf.ones([2, 8]))
     >>> print(report.passes.numpy().tolist(), report.fell_back.numpy())
     [[2], [2]] [False False]
