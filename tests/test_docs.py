@@ -36,7 +36,14 @@ def test_readme_code_runs(capsys):
     assert float(before) > 150 and float(after) < 60
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def slow_to_run(guide):
+    """training.md takes most of a minute, for what tests/training does in many small pieces."""
+    return [pytest.mark.slow] * (guide.stem == "training")
+
+
+@pytest.mark.parametrize(
+    "guide", [pytest.param(g, id=g.name, marks=slow_to_run(g)) for g in GUIDES]
+)
 def test_code_of_guides_runs(guide):
     assert run_blocks(guide) >= 2
 
