@@ -43,7 +43,7 @@ class ARFlowBijector(tfb.Bijector):
       log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from
         1/1100 to 1100; see `Affine`.
       sampling: 'cached', the network's own `generate`; 'fixed_point' or a `FixedPoint`, parallel
-        passes until nothing moves, faster where variables depend weakly on each other; or
+        passes until nothing moves, faster only where variables hardly depend on each other; or
         'reference', a parallel pass for each variable, to compare with. Default 'cached'.
       jit_compile: whether XLA compiles the sequential pass, and the parallel one when called
         eagerly. Default True.
