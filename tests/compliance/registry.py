@@ -362,7 +362,7 @@ FLOWS = [
     Entry("flow", flow(wavenet()), (4,), slow=True),
     Entry("flow_conditioned", flow(_GLOBAL), (4,), (2,)),
     Entry("flow_reference", flow(lazy(), sampling="reference", **_PLAIN), (4,)),
-    Entry("flow_fixed_point", flow(lazy(), sampling="fixed_point", **_PLAIN), (4,)),
+    Entry("flow_fixed_point", flow(lazy(), sampling="fixed_point", **_PLAIN), (4,), slow=True),
     Entry("flow_tight_bound", flow(lazy(), log_scale_bound=0.3, **_PLAIN), (4,), slow=True),
     Entry("flow_shift", flow(lazy(num_params=1), bijector_fn=shift, **_PLAIN), (4,), slow=True),
     Entry(
