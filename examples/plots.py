@@ -168,5 +168,5 @@ def plot_bounds(path, figures):
 
 
 def _save(figure, path):
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, bbox_inches="tight")  # grids leave room above and below
     plt.close(figure)
