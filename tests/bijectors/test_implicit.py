@@ -144,7 +144,8 @@ def test_compiled_gradients_are_those_of_the_loop(mode):
     assert_gradients(ARFlowBijector(network), mode)
 
 
-@pytest.mark.parametrize("mode", ["graph", "xla"])  # eagerly it is among the SETTINGS
+# Eagerly it is among the SETTINGS.
+@pytest.mark.parametrize("mode", [pytest.param("graph", marks=pytest.mark.slow), "xla"])
 def test_gradients_of_another_order(mode):
     assert_gradients(SETTINGS["reversed"](jit_compile=mode == "graph"), mode)
 

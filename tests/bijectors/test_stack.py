@@ -190,6 +190,7 @@ def test_initialize_and_train():
     assert all(np.any(v != b) for v, b in zip(variables, before, strict=True))
 
 
+@pytest.mark.slow  # a stack is a Chain, whose export is tested in test_export.py
 def test_export(tmp_path):
     model = image(images(2, "local"))
     c = helpers.normal([3, 3, 3, 2], "float64", 7)

@@ -232,7 +232,7 @@ NETWORKS = [
         _CHANNELS_BOTH,
         slow=True,
     ),
-    Entry("pixel_cnn", pixels(PixelCNN, (2, 3, 1)), (2, 3, 1), sees_all=False, slow=True),
+    Entry("pixel_cnn", pixels(PixelCNN, (2, 3, 1)), (2, 3, 1), sees_all=False),
     Entry("pixel_cnn_channels", pixels(PixelCNN, (1, 2, 3), 1), (1, 2, 3), slow=True),
     Entry(
         "pixel_cnn_both",
@@ -248,6 +248,7 @@ NETWORKS = [
         pixels(GatedPixelCNN, (2, 2, 1), conditional_shape=_PIXELS_BOTH),
         (2, 2, 1),
         _PIXELS_BOTH,
+        slow=True,
     ),
     Entry("lazy_reversed", lazy(), (4,), slow=True, part_of_another=True),
     Entry("lazy_reversed_global", lazy(conditional_shape=[2]), (4,), (2,)),
@@ -361,7 +362,7 @@ FLOWS_ON_NETWORKS = [
 FLOWS = [
     Entry("flow", flow(wavenet()), (4,), slow=True),
     Entry("flow_conditioned", flow(_GLOBAL), (4,), (2,)),
-    Entry("flow_reference", flow(lazy(), sampling="reference", **_PLAIN), (4,)),
+    Entry("flow_reference", flow(lazy(), sampling="reference", **_PLAIN), (4,), slow=True),
     Entry("flow_fixed_point", flow(lazy(), sampling="fixed_point", **_PLAIN), (4,), slow=True),
     Entry("flow_tight_bound", flow(lazy(), log_scale_bound=0.3, **_PLAIN), (4,), slow=True),
     Entry("flow_shift", flow(lazy(num_params=1), bijector_fn=shift, **_PLAIN), (4,), slow=True),
@@ -394,7 +395,12 @@ COMPOSITIONS = [
     Entry("invert_chain", invert(stack(_Chain, lazy(), number=1, **_PLAIN)), (4,), slow=True),
     Entry("act_norm", norm_and(flow(lazy(), **_PLAIN)), (4,), slow=True),
     Entry("stack", factory(_GLOBAL), (4,), (2,), slow=True),
-    Entry("bound_tfb_chain", bound(stack(tfb.Chain, _GLOBAL, number=1, **_PLAIN), (2,)), (4,)),
+    Entry(
+        "bound_tfb_chain",
+        bound(stack(tfb.Chain, _GLOBAL, number=1, **_PLAIN), (2,)),
+        (4,),
+        slow=True,
+    ),
 ]
 
 BIJECTORS = FLOWS_ON_NETWORKS + FLOWS + COMPOSITIONS

@@ -27,7 +27,7 @@ def modes(function):
 # The law ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_the_same_in_all_modes_and_the_identity_is_uniform_noise(dtype):
     x = tf.constant([[0.0, 255.0, 1.0, 16.0], [-1.0, 65535.0, -300.0, 2.0]], dtype)
     want, _ = Uniform().dequantize(x, 500, SEED)

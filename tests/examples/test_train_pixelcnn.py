@@ -67,7 +67,12 @@ def test_flags_that_agree(parse):
 def test_run_on_a_file_given_the_class(tmp_path):
     output = tmp_path / "new" / "folder"
     figures, said = run(
-        output, data=write(tmp_path / "a.npz"), pool=2, conditional=True, head="logistic_mixture"
+        output,
+        data=write(tmp_path / "a.npz"),
+        pool=2,
+        conditional=True,
+        head="logistic_mixture",
+        num_layers=1,
     )
     assert figures["data"] == {
         "name": "images", "shape": [3, 2, 1], "levels": 256, "train": 22, "validation": 2, "test": 5

@@ -261,15 +261,14 @@ OPTIMIZERS = {
     "accumulating": lambda: keras.optimizers.Adam(0.02, gradient_accumulation_steps=2),
     "clipping": lambda: keras.optimizers.Adam(0.02, global_clipnorm=1.0),
 }
+SLOW = ("adamw", "lion", "clipping", "accumulating")
 
 
-# AdamW and Lion train in test_train_step.py too, and how gradients are clipped is Keras' affair.
+# AdamW and Lion train in test_train_step.py too; how gradients are clipped or gathered is Keras'
+# affair.
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("adamw", "lion", "clipping")))
-        for name in OPTIMIZERS
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in OPTIMIZERS],
 )
 def test_optimizers(name):
     model, x = compiled(real_model(), OPTIMIZERS[name]()), 2.0 + 0.5 * reals(32)
@@ -312,6 +311,7 @@ def test_a_normal_without_networks_comes_to_the_moments_of_the_data():
     np.testing.assert_allclose(model.evaluate(x, verbose=0)[0], entropy, atol=1e-3)
 
 
+@pytest.mark.slow  # test_integers_of_a_known_law trains as long
 def test_training_comes_near_the_entropy():
     length = 16
     network = tfp_ar.networks.WaveNet([length], residual_channels=8, dilations=[1, 2])
