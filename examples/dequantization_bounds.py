@@ -10,7 +10,6 @@ right the same bounds for a flow trained on scikit-learn's digits, whose exact v
 Written to --output_dir: bounds.png and figures.json.
 """
 
-import json
 import pathlib
 
 import keras
@@ -24,7 +23,7 @@ from examples import training
 from examples.data import Split, load_digits
 from examples.evaluation import bound, exact_log_prob, log_prob_draws
 from examples.flow_parts import data_units, make_transformer
-from examples.report import Clock, environment, mean_and_standard_error
+from examples.report import Clock, environment, mean_and_standard_error, save_figures
 from examples.training import POSITIVE, SEED
 from tfp_ar.dequantizers import Variational
 
@@ -144,7 +143,7 @@ def run() -> dict:
     }
     plots.plot_bounds(output / "bounds.png", figures)
     figures |= {"seconds": clock.seconds, "environment": environment()}
-    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save_figures(output, figures)
     print(f"Seconds: {clock}. bounds.png and figures.json are in {output}/")
     return figures
 

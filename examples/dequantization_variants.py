@@ -28,7 +28,13 @@ from examples import loop_trainer, training
 from examples.data import Dataset, load_digits
 from examples.evaluation import bound, log_prob_draws
 from examples.flow_parts import TRANSFORMERS, data_units, make_transformer
-from examples.report import Clock, environment, mean_and_standard_error, variants_table
+from examples.report import (
+    Clock,
+    environment,
+    mean_and_standard_error,
+    save_figures,
+    variants_table,
+)
 from examples.training import BATCH_SIZE, POSITIVE, SEED
 from tfp_ar.dequantizers import Uniform, Variational
 
@@ -130,7 +136,7 @@ def run() -> dict:
     print(text)
     (output / "table.md").write_text(text + "\n")
     figures = {"variants": done, "environment": environment(), "flags": settings}
-    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save_figures(output, figures)
     print(f"table.md and figures.json are in {output}/")
     return figures
 

@@ -170,9 +170,14 @@ def write_figures(output, figures: dict, clock, settings: dict, curve) -> dict:
         "flags": settings,
         "loss_curve": curve.points,
     }
-    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save_figures(output, figures)
     print(f"Seconds: {clock}. Figures, pictures and the SavedModel are in {output}/")
     return figures
+
+
+def save_figures(output, figures: dict) -> None:
+    """Writes figures.json into the folder `output`, a pathlib.Path."""
+    (output / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
 class Clock:
