@@ -18,16 +18,13 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from absl import app, flags
 
 import tfp_ar
 from benchmarks import _timing as timing
 from examples.data import load_digits, load_speech
-from examples.flow_parts import TRANSFORMERS, data_units, make_transformer
+from examples.flow_parts import TRANSFORMERS, make_density, make_transformer
 from examples.images import load_npz
-
-tfd = tfp.distributions
 
 
 def _define_list(name, default, text):
@@ -96,10 +93,8 @@ def make_model(data, x):
         )
     else:
         network = tfp_ar.networks.GatedPixelCNN(event_shape, num_params, filters=_CHANNELS.value)
-    flow = tfp_ar.ARFlowBijector(network, transformer)
-    base = tfd.Sample(tfd.Normal(0.0, 1.0), event_shape)
-    chain = tfp_ar.bijectors.Chain([*data_units(data), flow])
-    return tfp_ar.Dequantized(tfd.TransformedDistribution(base, chain)), flow
+    density = make_density(lambda _: network, data, transformer)
+    return tfp_ar.Dequantized(density), density.bijector.bijectors[-1]
 
 
 def train(model, x) -> None:

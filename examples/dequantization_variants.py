@@ -20,14 +20,13 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from absl import app, flags
 
 import tfp_ar
 from examples import loop_trainer, training
 from examples.data import Dataset, load_digits
 from examples.evaluation import bound, log_prob_draws
-from examples.flow_parts import TRANSFORMERS, data_units, make_transformer
+from examples.flow_parts import NOISES, TRANSFORMERS, make_density, make_noise, make_transformer
 from examples.report import (
     Clock,
     environment,
@@ -36,13 +35,10 @@ from examples.report import (
     variants_table,
 )
 from examples.training import BATCH_SIZE, POSITIVE, SEED
-from tfp_ar.dequantizers import Uniform, Variational
-
-tfd = tfp.distributions
 
 NUMBERS = (1, 8, 64)  # of importance samples
 VALIDATION, TEST = (number << 28 for number in (1, 2))  # second numbers of seeds
-NOISES, FLOWS = ("uniform", "variational"), (1, 2)
+FLOWS = (1, 2)
 VARIANTS = [
     f"{noise}-{transformer}-{number}"
     for number, transformer, noise in itertools.product(FLOWS, TRANSFORMERS, NOISES)
@@ -72,15 +68,9 @@ def make_model(variant: str, data: Dataset) -> tfp_ar.Dequantized:
             seed=SEED.value + k,
         )
 
-    outer = tfp_ar.bijectors.Chain(data_units(data))
-    chain = tfp_ar.bijectors.stack(
-        make_network, int(num_flows), bijector_fn=transformer, actnorm=False, outer=outer
-    )
-    dequantizer = Uniform()
-    if noise == "variational":
-        dequantizer = Variational.from_event_shape([data.dims], 0, data.high + 1, _WIDTH.value)
-    base = tfd.Sample(tfd.Normal(0.0, 1.0), [data.dims])
-    return tfp_ar.Dequantized(tfd.TransformedDistribution(base, chain), dequantizer)
+    density = make_density(make_network, data, transformer, int(num_flows))
+    noise = make_noise(noise, [data.dims], data.low, data.high, _WIDTH.value)
+    return tfp_ar.Dequantized(density, noise)
 
 
 def train_and_test(variant: str, data: Dataset, folder) -> dict:

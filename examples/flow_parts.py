@@ -1,11 +1,19 @@
-"""What the examples' flows are made of: transformers by name, and the data's units."""
+"""What the examples' flows are made of: transformers and noise by name, and the data's units."""
 
 import numpy as np
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import Affine, Bounded, MixtureOfLogistics, RationalQuadraticSpline
+from tfp_ar.bijectors import (
+    Affine,
+    Bounded,
+    Chain,
+    MixtureOfLogistics,
+    RationalQuadraticSpline,
+    stack,
+)
+from tfp_ar.dequantizers import Dequantizer, Uniform, Variational
 
-tfb = tfp.bijectors
+tfb, tfd = tfp.bijectors, tfp.distributions
 
 LOG_SCALE_BOUND = 12.0  # silence in speech is near -9
 # What each variable is given those before it. Affine: Gaussian, in the units that follow.
@@ -14,6 +22,7 @@ TRANSFORMERS = {
     "mixture": lambda bound: MixtureOfLogistics(4, bound),
     "spline": lambda bound: RationalQuadraticSpline(8, log_scale_bound=bound),
 }
+NOISES = ("uniform", "variational")
 
 
 def make_transformer(name: str, log_scale_bound=LOG_SCALE_BOUND):
@@ -35,3 +44,28 @@ def data_units(data, bounded=True) -> list:
         y = outermost[0].inverse(y).numpy()
     # Constant data, of standard deviation 0, stay as they are.
     return [*outermost, tfb.Shift(y.mean()), tfb.Scale(y.std() or np.float32(1.0))]
+
+
+def make_density(make_network, data, transformer, num_flows=1, bounded=True):
+    """Flows in the data's units, each in another direction.
+
+    Args:
+      make_network: function k -> the network of flow k.
+      data: a Dataset.
+      transformer: the `bijector_fn` of all flows.
+      num_flows: how many.
+      bounded: whether the density is to be zero outside the data's levels.
+
+    Returns: a `tfd.TransformedDistribution` of a normal law.
+    """
+    outer = Chain(data_units(data, bounded))
+    flows = stack(make_network, num_flows, bijector_fn=transformer, actnorm=False, outer=outer)
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), flows.bijectors[-1].event_shape)
+    return tfd.TransformedDistribution(base, flows)
+
+
+def make_noise(name: str, event_shape, low: int, high: int, width: int) -> Dequantizer:
+    """The dequantizer of that name, one of NOISES, for integers from `low` to `high`."""
+    if name == "uniform":
+        return Uniform()
+    return Variational.from_event_shape(event_shape, low, high + 1, width)

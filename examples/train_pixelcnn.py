@@ -3,11 +3,13 @@
     python -m examples.train_pixelcnn
     python -m examples.train_pixelcnn --model=pixelcnn --head=logistic_mixture --conditional
     python -m examples.train_pixelcnn --data=mnist.npz --dilations=1,2,1,4,1,2,1 --filters=64
+    python -m examples.train_pixelcnn --head=flow --noise=variational
 
 By default: scikit-learn's handwritten digits, 8x8 pixels of 17 levels; with --data, an .npz file
 with the keys of `keras.datasets.mnist`. The model is a `tfp_ar.AutoregressiveDistribution` of the
-levels or, with --head=flow, an autoregressive flow inside `tfp_ar.Dequantized`, whose figures are
-bounds. The averaged weights that are best on the validation split are tested once.
+levels or, with --head=flow, one flow or several inside `tfp_ar.Dequantized`, with uniform or
+learned noise, whose figures are bounds (of 1 and of 8 importance samples). The averaged weights
+that are best on the validation split are tested once.
 
 A run that is killed goes on where it was when started again with the same flags.
 
@@ -30,7 +32,7 @@ import tfp_ar
 from examples import images, loop_trainer, plots, training
 from examples.data import Dataset, Split
 from examples.evaluation import bound, log_prob_draws
-from examples.flow_parts import LOG_SCALE_BOUND, data_units
+from examples.flow_parts import NOISES, TRANSFORMERS, make_density, make_noise, make_transformer
 from examples.report import Clock, mean_and_standard_error, write_figures
 from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
 from tfp_ar.bijectors import routing
@@ -79,6 +81,22 @@ flags.register_multi_flags_validator(
 _DROPOUT = flags.DEFINE_float("dropout", 0.2, "Dropout in the layers.", 0.0, 0.99)
 _COMPONENTS = flags.DEFINE_integer("components", 5, "Components of the mixture.", **POSITIVE)
 _MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in bfloat16.")
+_TRANSFORMER = flags.DEFINE_enum(
+    "transformer", "spline", list(TRANSFORMERS), "The conditionals of --head=flow."
+)
+_NUM_FLOWS = flags.DEFINE_integer(
+    "num_flows", 1, "Of --head=flow, each in another direction.", **POSITIVE
+)
+_NOISE = flags.DEFINE_enum("noise", "uniform", NOISES, "The dequantizer of --head=flow.")
+_NOISE_WIDTH = flags.DEFINE_integer("noise_width", 32, "Channels of the learned one.", **POSITIVE)
+flags.register_multi_flags_validator(
+    ["head", "transformer", "num_flows", "noise"],
+    lambda values: (
+        values["head"] == "flow"
+        or all(values[flag.name] == flag.default for flag in (_TRANSFORMER, _NUM_FLOWS, _NOISE))
+    ),
+    message="expected --transformer, --num_flows and --noise with --head=flow only.",
+)
 _SAMPLES = flags.DEFINE_integer("num_samples", 64, "Samples to draw.", **POSITIVE)
 flags.adopt_module_key_flags(training)
 
@@ -109,20 +127,11 @@ def bernoulli(params):
     return tfd.Bernoulli(logits=params[..., 0])
 
 
-def make_model(data: Dataset):
-    """The distribution of images [H, W, C]."""
-    levels = data.high + 1
-    mixture = tfp_ar.distributions.LogisticMixtureHead(_COMPONENTS.value, 0, data.high)
-    distribution_fn, num_params = {
-        "categorical": (categorical, levels),
-        "bernoulli": (bernoulli, 1),
-        "logistic_mixture": (mixture, mixture.num_params),
-        "flow": (None, 2),
-    }[_HEAD.value]
-    event_shape = data.train.x.shape[1:]
+def make_network(data: Dataset, num_params: int, k=0):
+    """The network that the flags ask for, number k of the model."""
     dilations = None if _DILATIONS.value is None else [int(d) for d in _DILATIONS.value]
-    network = NETWORKS[_MODEL.value](
-        event_shape,
+    return NETWORKS[_MODEL.value](
+        data.train.x.shape[1:],
         num_params=num_params,
         filters=_FILTERS.value,
         num_layers=_LAYERS.value or (len(dilations) if dilations else DEFAULT_LAYERS),
@@ -130,18 +139,35 @@ def make_model(data: Dataset):
         dilations=dilations,
         conditional_shape=[data.num_classes] if data.num_classes else None,
         dropout=_DROPOUT.value,
-        seed=SEED.value,
+        seed=SEED.value + k,
         dtype="mixed_bfloat16" if _MIXED.value else "float32",
     )
-    if distribution_fn is not None:
-        half = data.high / 2
-        return tfp_ar.AutoregressiveDistribution(
-            network, distribution_fn, input_transform=lambda x: x / half - 1.0
-        )
-    base = tfd.Sample(tfd.Normal(0.0, 1.0), event_shape)
-    flow = tfp_ar.ARFlowBijector(network, log_scale_bound=LOG_SCALE_BOUND)
-    stack = tfp_ar.bijectors.Chain([*data_units(data), flow])
-    return tfp_ar.Dequantized(tfd.TransformedDistribution(base, stack))
+
+
+def make_flow(data: Dataset) -> tfp_ar.Dequantized:
+    """Flows of images [H, W, C] and noise."""
+    transformer = make_transformer(_TRANSFORMER.value)
+    make = functools.partial(make_network, data, transformer.num_params)
+    density = make_density(make, data, transformer, _NUM_FLOWS.value)
+    event_shape = data.train.x.shape[1:]
+    noise = make_noise(_NOISE.value, event_shape, data.low, data.high, _NOISE_WIDTH.value)
+    return tfp_ar.Dequantized(density, noise)
+
+
+def make_model(data: Dataset):
+    """The distribution of images [H, W, C]."""
+    if _HEAD.value == "flow":
+        return make_flow(data)
+    mixture = tfp_ar.distributions.LogisticMixtureHead(_COMPONENTS.value, 0, data.high)
+    distribution_fn, num_params = {
+        "categorical": (categorical, data.high + 1),
+        "bernoulli": (bernoulli, 1),
+        "logistic_mixture": (mixture, mixture.num_params),
+    }[_HEAD.value]
+    half = data.high / 2
+    return tfp_ar.AutoregressiveDistribution(
+        make_network(data, num_params), distribution_fn, input_transform=lambda x: x / half - 1.0
+    )
 
 
 def draw_samples(model, data: Dataset) -> Split:

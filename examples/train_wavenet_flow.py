@@ -30,7 +30,6 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from absl import app, flags
 
 import tfp_ar
@@ -38,7 +37,7 @@ from examples import keras_trainer, loop_trainer, training
 from examples.baselines import FullGaussian, Histogram
 from examples.data import Dataset, Split, load_digits, load_speech
 from examples.evaluation import bound, log_prob_draws, sample_figures, with_noise
-from examples.flow_parts import LOG_SCALE_BOUND, TRANSFORMERS, data_units, make_transformer
+from examples.flow_parts import LOG_SCALE_BOUND, TRANSFORMERS, make_density, make_transformer
 from examples.report import (
     FLOW,
     GAUSSIAN,
@@ -50,8 +49,6 @@ from examples.report import (
     write_figures,
 )
 from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
-
-tfd = tfp.distributions
 
 # Tried on the validation split: from one bin a value to 64 bins for 16 bits.
 SPEECH_BIN_WIDTHS = tuple(2**k for k in range(11))
@@ -150,11 +147,8 @@ def make_model(data: Dataset) -> tfp_ar.Dequantized:
         seed=SEED.value,
         conditional_shape=[data.num_classes] if data.num_classes else None,
     )
-    units = data_units(data, bounded=_SUPPORT.value == "levels")
-    flow = tfp_ar.ARFlowBijector(network, transformer)
-    base = tfd.Sample(tfd.Normal(0.0, 1.0), [data.dims])
-    density = tfd.TransformedDistribution(base, tfp_ar.bijectors.Chain([*units, flow]))
-    return tfp_ar.Dequantized(density)
+    bounded = _SUPPORT.value == "levels"
+    return tfp_ar.Dequantized(make_density(lambda _: network, data, transformer, bounded=bounded))
 
 
 def draw_samples(model, data: Dataset, number: int) -> Split:

@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
 
+import tfp_ar
 from examples import data, flow_parts
 from examples.baselines import PSEUDO_COUNTS, FullGaussian, Histogram
 from tests.examples.wavs import write_wav
+from tests.helpers import jacobian
+
+tfb, tfd = tfp.bijectors, tfp.distributions
 
 # Baselines --------------------------------------------------------------------------------------
 
@@ -80,6 +86,39 @@ def test_units_of_constant_data():
     split = data.Split(np.full([5, 2], 3.0, np.float32), np.arange(5))
     constant = data.Dataset("same", split, split, split, low=3, high=3, stationary=False)
     assert np.all(np.isfinite(flow_parts.data_units(constant, False)[1].inverse(split.x)))
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_untrained_flows_are_a_normal_law_in_the_units(bounded):
+    x = np.random.default_rng(1).integers(0, 5, [100, 6]).astype(np.float32)
+    split = data.Split(x, np.arange(100))
+    some = data.Dataset("some", split, split, split, low=0, high=4, stationary=False)
+    networks = []
+
+    def make_network(k):
+        networks.append(tfp_ar.networks.WaveNet([6], residual_channels=4, dilations=[1, 2]))
+        return networks[-1]
+
+    transformer = flow_parts.make_transformer("affine")
+    density = flow_parts.make_density(make_network, some, transformer, 2, bounded)
+    units = tfb.Chain(flow_parts.data_units(some, bounded))
+    normal = tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), [6]), units)
+    np.testing.assert_allclose(density.log_prob(x + 0.5), normal.log_prob(x + 0.5), rtol=1e-5)
+    outside = density.log_prob(np.full([6], 5.5, np.float32))
+    assert (outside == -np.inf) == bounded
+    assert len(networks) == 2
+    for network in networks:
+        network.head.output_kernel.assign(tf.fill([1, 4, 2], 0.1))
+    of_one = jacobian(density.bijector.inverse, x[0] + 0.5)
+    assert np.any(np.triu(of_one, 1)) and np.any(np.tril(of_one, -1))  # two directions
+
+
+def test_noise_by_name():
+    uniform, learned = (flow_parts.make_noise(name, [6], -3, 4, 8) for name in flow_parts.NOISES)
+    assert isinstance(uniform, tfp_ar.dequantizers.Uniform)
+    assert isinstance(learned, tfp_ar.dequantizers.Variational)
+    x = np.full([1, 6], -3.0, np.float32)
+    assert np.all(learned.condition(tf.constant(x)).shape == [1, 6, 8])
 
 
 # Data -------------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ def parse():
         (["--dilations=1,0"], "dilations=.*expected positive integers, separated by commas"),
         (["--dilations="], "dilations=.*expected positive integers, separated by commas"),
         (["--dilations=1,2", "--num_layers=3"], "expected one of --dilations for each of"),
+        (["--noise=variational"], "expected --transformer, .* with --head=flow only"),
+        (["--head=bernoulli", "--num_flows=2"], "expected --transformer, .* with --head=flow only"),
     ],
 )
 def test_wrong_flags(parse, words, message):
@@ -61,6 +63,7 @@ def test_wrong_flags(parse, words, message):
 def test_flags_that_agree(parse):
     assert parse("--dilations=1,2", "--num_layers=2", "--kernel_size=5").num_layers == 2
     assert parse("--num_layers=3").dilations is None
+    assert parse("--head=flow", "--noise=variational", "--num_flows=2").transformer == "spline"
     assert parse("--dilations=1,2").num_layers is None
 
 
@@ -96,6 +99,7 @@ def test_run_on_a_file_given_the_class(tmp_path):
         ({"head": "categorical", "model": "pixelcnn", "mixed_precision": True}, 17),
         ({"head": "bernoulli", "conditional": True}, 2),
         ({"head": "flow"}, 17),
+        ({"head": "flow", "noise": "variational", "num_flows": 2, "transformer": "affine"}, 17),
     ],
 )
 def test_heads_on_digits(tmp_path, values, levels):

@@ -3,17 +3,15 @@
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from tfp_ar.bijectors.stateful_bijector import StatefulBijector
 from tfp_ar.bijectors.uncached import Uncached
-from tfp_ar.internal import batching, checks, tf_private
-from tfp_ar.internal.variables import OwnHash, StableTensors
+from tfp_ar.internal import batching, checks
+from tfp_ar.internal.variables import StableTensors
 from tfp_ar.networks.conditioning import static_shape
 
-tfb = tfp.bijectors
 
-
-class ActNorm(tfb.Bijector):
+class ActNorm(StatefulBijector):
     """Activation normalisation: a trainable scale and shift for each channel.
 
         forward: x = exp(log_scale) u + shift
@@ -185,18 +183,8 @@ class ActNorm(tfb.Bijector):
     def _parameter_properties(cls, dtype):
         return {}  # neither parameter has a batch shape
 
-    # As in ARFlowBijector: what the caches of TFP's compositions compare must know the weights.
-
-    def _get_parameterization(self):
-        state = {"values": tuple(map(StableTensors.key, (self._shift, self._log_scale)))}
-        if tf_private.tape_is_active():
-            state["tape"] = OwnHash()
-        return {**self.parameters, **state}
-
-    def __eq__(self, other):
-        return self is other or super().__eq__(other)
-
-    __hash__ = tfb.Bijector.__hash__
+    def _state(self):
+        return {"values": tuple(map(StableTensors.key, (self._shift, self._log_scale)))}
 
 
 def _dtype(dtype, *parameters) -> tf.DType:

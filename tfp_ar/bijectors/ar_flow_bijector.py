@@ -11,17 +11,16 @@ from tfp_ar.bijectors.fixed_point_sampling import check_sampling, make_sampler
 from tfp_ar.bijectors.flow_cache import FlowCache
 from tfp_ar.bijectors.inverse_pass import inverse_pass, make_inverse_pass
 from tfp_ar.bijectors.sampling import CACHED
+from tfp_ar.bijectors.stateful_bijector import StatefulBijector
 from tfp_ar.bijectors.transformer_check import check_transformer
-from tfp_ar.internal import checks, tf_private
+from tfp_ar.internal import checks
 from tfp_ar.internal.program import Program
-from tfp_ar.internal.variables import OwnHash, StableTensors
+from tfp_ar.internal.variables import StableTensors
 from tfp_ar.networks.conditioning import static_shape
 from tfp_ar.networks.layer_network import as_network
 
-tfb = tfp.bijectors
 
-
-class ARFlowBijector(tfb.Bijector):
+class ARFlowBijector(StatefulBijector):
     """Autoregressive flow: each variable transformed given the variables before it.
 
         forward (sampling):  x[i] = t(u[i]; params[i](x[j] for all j before i))
@@ -161,20 +160,11 @@ class ARFlowBijector(tfb.Bijector):
         """A hashable value that is the same only while the weights are."""
         return self._change_counter()
 
-    def _get_parameterization(self):
-        # What the caches of TFP's own compositions compare: they must not answer for other weights
-        # or conditions, nor give a tape what was computed outside it.
+    def _state(self):
         state = {"change": self.change_counter()}
         if self._conditional_input is not None:
             state["condition"] = tuple(self._stable.key(part) for part in self._bound_parts)
-        if tf_private.tape_is_active():
-            state["tape"] = OwnHash()
-        return {**self.parameters, **state}
-
-    def __eq__(self, other):
-        return self is other or super().__eq__(other)
-
-    __hash__ = tfb.Bijector.__hash__
+        return state
 
     def __copy__(self):
         return self.copy()
