@@ -221,6 +221,7 @@ def cli(folder, *args):
     return done.stdout
 
 
+@pytest.mark.slow  # starts TensorFlow and its command line once more
 def test_saved_model_cli(served):
     folder, want, _ = served
     run = ["run", "--dir", str(folder / "no_network"), "--tag_set", "serve", "--overwrite"]

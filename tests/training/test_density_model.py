@@ -261,7 +261,7 @@ OPTIMIZERS = {
     "accumulating": lambda: keras.optimizers.Adam(0.02, gradient_accumulation_steps=2),
     "clipping": lambda: keras.optimizers.Adam(0.02, global_clipnorm=1.0),
 }
-SLOW = ("adamw", "lion", "clipping", "accumulating")
+SLOW = ("adamw", "lion", "clipping", "accumulating", "muon")
 
 
 # AdamW and Lion train in test_train_step.py too; how gradients are clipped or gathered is Keras'

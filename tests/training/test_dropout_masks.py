@@ -58,7 +58,7 @@ def test_masks_are_a_function_of_seed_step_and_block():
     assert len(seen) == 2 * 4 * 2
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_masks_of_a_model_are_those_of_its_step(jit_compile):
     x, ends, model = reals(8), [], model_of(0.5)
     compiled(model, keras.optimizers.SGD(0.1), jit_compile=jit_compile)

@@ -68,7 +68,8 @@ class StepByStep(keras.callbacks.Callback):
 def test_backup_in_the_middle_of_an_epoch(tmp_path):
     # Keras begins the epoch anew, while data, noise and masks go on from the step.
     def fit(seed, *callbacks):
-        steps, model = Steps(), compiled(integer_model(seed, dropout=0.5), averaging())
+        model = compiled(integer_model(seed, dropout=0.5), averaging(), run_eagerly=True)
+        steps = Steps()
         everything = [*callbacks, steps, StepByStep()]
         with contextlib.suppress(KeyboardInterrupt):
             model.fit(integers(), batch_size=8, epochs=3, callbacks=everything, verbose=0)
