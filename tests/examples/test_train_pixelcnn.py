@@ -99,7 +99,7 @@ def test_run_on_a_file_given_the_class(tmp_path):
         ({"head": "categorical", "model": "pixelcnn", "mixed_precision": True}, 17),
         ({"head": "bernoulli", "conditional": True}, 2),
         ({"head": "flow"}, 17),
-        ({"head": "flow", "noise": "variational", "num_flows": 2, "transformer": "affine"}, 17),
+        ({"head": "flow", "noise": "variational", "num_flows": 2, "mixed_precision": True}, 17),
     ],
 )
 def test_heads_on_digits(tmp_path, values, levels):
