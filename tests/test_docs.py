@@ -48,11 +48,25 @@ def test_code_of_guides_runs(guide):
     assert run_blocks(guide) >= 2
 
 
+def prose(page) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$|^    .*?$", "", page.read_text(), flags=re.M | re.S)
+
+
+def anchors(page) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @PAGES
 def test_links_exist(page):
-    prose = re.sub(r"^```.*?^```$|^    .*?$", "", page.read_text(), flags=re.M | re.S)
-    for link in re.findall(r"\]\(([^)#]+)\)", prose):
-        assert link.startswith("https://") or (page.parent / link).exists(), link
+    for link in re.findall(r"\]\(([^)]+)\)", re.sub("`[^`]*`", "", prose(page))):
+        if not link.startswith("https://"):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
 @PAGES
