@@ -179,7 +179,21 @@ def test_sampling_is_without_dropout():
     network = wavenet(dropout=0.5, seed=1)
     bijector, u = flow(network), helpers.normal([3, 4], "float64")
     still = bijector.forward(u)
-    np.testing.assert_array_equal(bijector.forward(tf.identity(u), training=True), still)
+    u = tf.identity(u)
+    x = bijector.forward(u, training=True)
+    np.testing.assert_array_equal(x, still)
+    ildj = bijector.inverse_log_det_jacobian(tf.identity(x))
+    np.testing.assert_array_equal(bijector.inverse_log_det_jacobian(x, training=True), ildj)
+    np.testing.assert_array_equal(bijector.forward_log_det_jacobian(u, training=True), -ildj)
+
+
+@pytest.mark.parametrize("training", [True, np.True_])
+def test_the_mask_of_a_pass_that_is_gone_is_not_made_up(training):
+    bijector, x = flow(wavenet(dropout=0.5, seed=1)), helpers.normal([3, 4], "float64")
+    u = tf.identity(bijector.inverse(x, training=training))
+    with pytest.raises(LookupError, match="the log-det of a tensor that `inverse` or `forward`"):
+        bijector.forward_log_det_jacobian(u, training=training)
+    bijector.forward_log_det_jacobian(u, training=False)
 
 
 def test_copies():

@@ -74,6 +74,27 @@ def test_each_flow_is_causal_in_its_own_direction():
         np.testing.assert_array_equal(matrix[np.ix_(order, order)], lower)
 
 
+@pytest.mark.parametrize("num_flows", [1, 3])
+def test_dropout_masks_are_those_of_one_pass(num_flows):
+    def make_network(k):
+        settings = {"residual_channels": 8, "dilations": [1, 2], "dropout": 0.5, "seed": k}
+        net = tfp_ar.networks.WaveNet([5], dtype="float64", **settings)
+        return helpers.randomize(net, 0.3, seed=k)
+
+    chain = stack(make_network, num_flows, jit_compile=False)
+    for k, act_norm in enumerate(chain.bijectors[::2]):
+        act_norm.shift.assign(helpers.normal([5], "float64", k))
+    flow, x = image(chain, [5]), value(event_shape=[5])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        u = chain.inverse(x, training=True)
+        log_prob = flow.log_prob(x, bijector_kwargs={"training": True})
+    jacobian = tape.batch_jacobian(u, x, experimental_use_pfor=False)
+    want = flow.distribution.log_prob(u) + np.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(log_prob, want, rtol=1e-9)
+    assert np.max(np.abs(log_prob - flow.log_prob(x))) > 0.1
+
+
 @pytest.mark.parametrize("num_flows", [2, 4])
 def test_log_det_is_that_of_the_jacobian_which_is_not_triangular(num_flows):
     bijectors, x = images(4).bijectors[: 2 * num_flows], value()

@@ -16,6 +16,7 @@ import tfp_ar
 from tests import helpers
 from tests.compliance import counting
 from tfp_ar import ARFlowBijector
+from tfp_ar.bijectors import ActNorm
 from tfp_ar.bijectors.chain import flows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -30,11 +31,19 @@ def chain_of(chain):
     return make
 
 
+def stack(make_flow):
+    """Two flows with what a stack puts before each."""
+    norms = [ActNorm([4], dtype="float64", name=f"act_norm_{k}") for k in range(2)]
+    parts = [norms[0], make_flow("flow_1"), norms[1], tfb.Permute([1, 0, 3, 2])]
+    return tfp_ar.bijectors.Chain([*parts, make_flow("flow_2")])
+
+
 BIJECTORS = {
     "flow": lambda make_flow: make_flow("flow"),
     "invert": lambda make_flow: tfb.Invert(make_flow("flow")),
     "tfb_chain": chain_of(tfb.Chain),
     "chain": chain_of(tfp_ar.bijectors.Chain),
+    "chain_stack": stack,
     "invert_chain": lambda make_flow: tfb.Invert(chain_of(tfp_ar.bijectors.Chain)(make_flow)),
 }
 
@@ -190,6 +199,18 @@ def test_passes_in_a_graph(name, ask, jit_compile, monkeypatch):
         run = tf.function(lambda x: ask(flow, x), jit_compile=jit_compile, autograph=False)
         run.get_concrete_function(value())
         assert work.passes() == expected(name, ask)
+
+
+@pytest.mark.parametrize("num_flows", [1, 3])
+def test_passes_of_a_stack(num_flows, monkeypatch):
+    with counting.counted(monkeypatch) as work:
+        chain = tfp_ar.bijectors.stack(lambda k: work.network([4], dtype="float64"), num_flows)
+        base = tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), [4])
+        flow = tfd.TransformedDistribution(base, chain)
+        work.passes()
+        run = tf.function(lambda x: gradient_of_log_prob(flow, x), autograph=False)
+        run.get_concrete_function(value())
+        assert work.passes() == (num_flows, 0)
 
 
 def test_passes_of_log_prob_in_a_graph_after_an_update(monkeypatch):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_ar.bijectors.flow_cache import PairCache
 from tfp_ar.bijectors.stateful_bijector import StatefulBijector
-from tfp_ar.bijectors.uncached import Uncached
 from tfp_ar.internal import batching, checks
 from tfp_ar.internal.variables import StableTensors
 from tfp_ar.networks.conditioning import static_shape
@@ -82,7 +82,8 @@ class ActNorm(StatefulBijector):
                 parameters=parameters,
                 name=name,
             )
-        self._cache = Uncached(self)  # nothing of an elementwise map is worth remembering
+        # A flow behind it knows an answer only for the very tensor that it gave or got before.
+        self._cache = PairCache(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -163,13 +164,19 @@ class ActNorm(StatefulBijector):
 
     # The maps ------------------------------------------------------------------------------------
 
-    def _forward(self, x):
+    def _augmented_forward(self, x):
         checks.event_shape("x", static_shape(x), self._event_shape)
-        return tf.exp(self._log_scale) * x + self._shift
+        return tf.exp(self._log_scale) * x + self._shift, {}
+
+    def _augmented_inverse(self, y):
+        checks.event_shape("y", static_shape(y), self._event_shape)
+        return (y - self._shift) * tf.exp(-self._log_scale), {}
+
+    def _forward(self, x):
+        return self._augmented_forward(x)[0]
 
     def _inverse(self, y):
-        checks.event_shape("y", static_shape(y), self._event_shape)
-        return (y - self._shift) * tf.exp(-self._log_scale)
+        return self._augmented_inverse(y)[0]
 
     def _forward_log_det_jacobian(self, x):
         repeats = int(np.prod(self._event_shape)) // int(np.prod(self._log_scale.shape))
@@ -183,8 +190,15 @@ class ActNorm(StatefulBijector):
     def _parameter_properties(cls, dtype):
         return {}  # neither parameter has a batch shape
 
-    def _state(self):
-        return {"values": tuple(map(StableTensors.key, (self._shift, self._log_scale)))}
+    def change_counter(self):
+        """A hashable value that is the same only while shift and log_scale are."""
+        return tuple(StableTensors.key(parameter) for parameter in (self._shift, self._log_scale))
+
+    def _sources(self):
+        tensors, variables = [], []
+        for parameter in (self._shift, self._log_scale):
+            (variables if isinstance(parameter, tf.Variable) else tensors).append(parameter)
+        return tensors, variables
 
 
 def _dtype(dtype, *parameters) -> tf.DType:

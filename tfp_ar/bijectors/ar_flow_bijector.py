@@ -57,7 +57,8 @@ class ARFlowBijector(StatefulBijector):
     The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the
     network in the inverse pass and its log-det; sampling is without). A dropout mask belongs to a
     tensor: the same x, asked again while its answers are held, has the same mask, so that noise and
-    log-det fit; `tf.identity(x)` draws another.
+    log-det fit; `tf.identity(x)` draws another. The log-det of a u whose pass is not known any more
+    is then a LookupError.
 
     In TFP's hash of a bijector the state of the weights and any open tape take part, so that no
     cache (`tfb.Chain`'s, say) answers for others: do not use one as a dictionary key across weight
@@ -161,7 +162,7 @@ class ARFlowBijector(StatefulBijector):
         return self._change_counter()
 
     def _state(self):
-        state = {"change": self.change_counter()}
+        state = super()._state()
         if self._conditional_input is not None:
             state["condition"] = tuple(self._stable.key(part) for part in self._bound_parts)
         return state
@@ -255,14 +256,23 @@ class ARFlowBijector(StatefulBijector):
     def _inverse_log_det_jacobian(self, y, **kwargs):
         # TFP puts the answer into these attributes: the cache must know when it is out of date.
         attributes = self._cache.inverse_attributes(y, **kwargs)
+        if attributes.get("source") == "_augmented_forward":
+            kwargs.pop("training", None)  # y was drawn, and drawn without dropout
         ildj = self._augmented_inverse(y, **kwargs)[1]["ildj"]
         attributes.update(source="_augmented_inverse", change=self.change_counter())
         return ildj
 
     def _forward_log_det_jacobian(self, x, **kwargs):
+        if kwargs.get("training") and "source" not in self._cache.forward_attributes(x, **kwargs):
+            # Sampling, which is without dropout, would not give the y that x came from.
+            raise LookupError(
+                f"{self.name}: expected, with training=True, the log-det of a tensor that `inverse` "
+                "or `forward` returned or got, with the same weights, and that is still held, got "
+                "another one."
+            )
         # The pass at the result: the parameters that sampling used, to rounding.
-        kwargs.pop("training", None)
         y = self._cache.forward(x, **kwargs)
+        kwargs.pop("training", None)
         return -self._augmented_inverse(y, **kwargs)[1]["ildj"]
 
     @classmethod

@@ -19,8 +19,8 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
     longer fits.
 
     Args:
-      bijector: has `_augmented_forward` and `_augmented_inverse`, which return the transformed
-        tensor and a dict of attributes ('ildj' among them, if known), and `change_counter`.
+      bijector: a StatefulBijector that has `_augmented_forward` and `_augmented_inverse`, which
+        return the transformed tensor and a dict of attributes ('ildj' among them, if known).
     """
 
     def __init__(self, bijector):
@@ -59,10 +59,21 @@ class FlowCache(cache_util.BijectorCacheWithGreedyAttrs):
         if inputs == [None]:
             return False
         inputs += [part for part in tf.nest.flatten(kwargs) if tf.is_tensor(part)]
-        watched = tf_private.gradient_order(inputs, owner.trainable_variables)
+        tensors, variables = owner._sources()
+        watched = tf_private.gradient_order([*inputs, *tensors], variables)
         # A tape that watches what the pair was computed from, but not the pair, was opened later.
         return all(
             tf_private.gradient_order([output], []) == watched
             for output in outputs
             if output is not None
         )
+
+
+class PairCache(FlowCache):
+    """Remembers pairs alone, of a bijector whose log-det is not worth remembering."""
+
+    def forward_attributes(self, x, **kwargs):
+        """None is known, and none will be."""
+        return {}
+
+    inverse_attributes = forward_attributes

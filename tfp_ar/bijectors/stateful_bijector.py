@@ -1,5 +1,7 @@
 """Bijectors that TFP's caches may rely on while their weights are trained."""
 
+import abc
+
 import tensorflow_probability as tfp
 
 from tfp_ar.internal import tf_private
@@ -15,9 +17,17 @@ class StatefulBijector(tfb.Bijector):
     they must not answer for other weights, nor give a tape what was computed outside it.
     """
 
+    @abc.abstractmethod
+    def change_counter(self):
+        """A hashable value that is the same only while the weights are."""
+
     def _state(self) -> dict:
         """Hashable values that are the same only while the bijector is the same map."""
-        raise NotImplementedError
+        return {"change": self.change_counter()}
+
+    def _sources(self) -> tuple[list, list]:
+        """The tensors, and the variables, that the map depends on besides its arguments."""
+        return [], self.trainable_variables
 
     def _get_parameterization(self):
         state = self._state()
