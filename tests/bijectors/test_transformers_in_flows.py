@@ -67,7 +67,7 @@ def test_gradients_of_samples_are_those_of_the_loop(name, iterations, monkeypatc
 
 @pytest.mark.slow
 @each_transformer
-@pytest.mark.parametrize("mode", ["eager", "xla"])
+@pytest.mark.parametrize("mode", ["eager", "xla", "xla_unknown_batch"])
 def test_compiled_gradients_of_samples(transformer, mode):
     assert_gradients(ARFlowBijector(wavenet(transformer), bijector_fn=transformer), mode)
 

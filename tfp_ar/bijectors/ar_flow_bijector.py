@@ -266,9 +266,9 @@ class ARFlowBijector(StatefulBijector):
         if kwargs.get("training") and "source" not in self._cache.forward_attributes(x, **kwargs):
             # Sampling, which is without dropout, would not give the y that x came from.
             raise LookupError(
-                f"{self.name}: expected, with training=True, the log-det of a tensor that `inverse` "
-                "or `forward` returned or got, with the same weights, and that is still held, got "
-                "another one."
+                f"{self.name}: expected, with training=True, the log-det of a tensor that "
+                "`inverse` or `forward` returned or got, with the same weights, and that is still "
+                "held, got another one."
             )
         # The pass at the result: the parameters that sampling used, to rounding.
         y = self._cache.forward(x, **kwargs)

@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import prefer_static as ps
 
 from tfp_ar.bijectors.monotone_bijector import MonotoneBijector
 
@@ -34,9 +33,6 @@ class LogisticMixtureQuantile(MonotoneBijector):
     def _parameter_properties(cls, dtype):
         names = ("logits", "loc", "log_scale")
         return {name: tfp.util.ParameterProperties(event_ndims=1) for name in names}
-
-    def _shape(self):
-        return ps.shape(self._theta[0])[:-1]
 
     def _curve(self, x, logits, loc, log_scale):
         z = (x[..., tf.newaxis] - loc) * tf.exp(-log_scale)

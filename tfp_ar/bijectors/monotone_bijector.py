@@ -4,7 +4,6 @@ import abc
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import prefer_static as ps
 
 from tfp_ar.bijectors.safe_root import safe_root, with_implicit_gradient
 from tfp_ar.internal import tf_private
@@ -18,7 +17,7 @@ class MonotoneBijector(tfb.Bijector):
     A subclass defines `_curve`, the function c, and `_bracket`, where its solutions are.
 
     Args:
-      theta: the tensors that c depends on, which a derivative of x is taken in.
+      theta: the tensors [..., k] that c depends on, which a derivative of x is taken in.
       parameters: of the subclass's constructor, for TFP.
       name: for the ops.
     """
@@ -42,16 +41,14 @@ class MonotoneBijector(tfb.Bijector):
     def _bracket(self, u):
         """Bounds (low, high) of the solutions for u [...], and where between them to start."""
 
-    @abc.abstractmethod
-    def _shape(self):
-        """The shape [...] that theta is for."""
-
     @classmethod
     def _is_increasing(cls, **_):
         return True
 
     def _forward(self, x):
-        u = tf.broadcast_to(x, ps.broadcast_shape(ps.shape(x), self._shape()))
+        # Broadcast by a sum: in a loop, such as that of sampling, XLA cannot compile the gradient of
+        # `broadcast_to` for an unknown batch.
+        u = x + tf.zeros_like(self._theta[0][..., 0])
         with tf_private.not_recording([]):  # eagerly a tape would keep all iterations
             solution, _ = self.solve(u)
         return with_implicit_gradient(self._curve, solution, u, self._theta)

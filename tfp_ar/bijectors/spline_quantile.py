@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import prefer_static as ps
 
 from tfp_ar.bijectors.monotone_bijector import MonotoneBijector
 
@@ -37,9 +36,6 @@ class SplineQuantile(MonotoneBijector):
     def _parameter_properties(cls, dtype):
         names = ("widths", "heights", "slopes")
         return {name: tfp.util.ParameterProperties(event_ndims=1) for name in names}
-
-    def _shape(self):
-        return ps.shape(self._theta[0])[:-1]
 
     def _spline(self, widths, heights, slopes):
         return tfb.RationalQuadraticSpline(widths, heights, slopes, range_min=-self._bound)
