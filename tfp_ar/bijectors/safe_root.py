@@ -26,12 +26,14 @@ def safe_root(curve, u, low, high, start):
 
     Each iteration evaluates the curve once and moves an end of the bracket to where it did. The
     next x is Newton's if that lies inside the bracket and its step is at most half the last one,
-    else the middle. An entry ends when its residual is at most
+    else the middle. An entry ends one step after its residual was at most
 
         8 eps max(1, |u|) + 2 eps |x| dc/dx
 
-    (the second term is what a unit of rounding of x does to u), or when no number is left inside
-    its bracket; the loop ends with its last entry. NaN ends at once, and stays.
+    (the second term is what a unit of rounding of x does to u; the step more costs an evaluation,
+    and brings x nearer by some factor of 3), or when no number is left inside its bracket. Its
+    solution is the x of the least residual. The loop ends with its last entry. NaN ends at once,
+    and stays.
 
     Args:
       curve: function x [...] -> (c, log dc/dx).
@@ -46,7 +48,7 @@ def safe_root(curve, u, low, high, start):
     most = max_iterations(u.dtype)
     tolerance = RESIDUAL_IN_EPSILON * epsilon * tf.maximum(tf.abs(u), 1.0)
 
-    def improve(k, x, low, high, last, done):
+    def improve(k, x, low, high, last, best, least, near, done):
         value, log_slope = curve(x)
         residual, slope = value - u, tf.exp(log_slope)
         above = residual > 0.0
@@ -56,28 +58,54 @@ def safe_root(curve, u, low, high, start):
         step = tf.abs(newton - x)
         taken = (newton > low) & (newton < high) & (step <= 0.5 * last) & (k < NEWTON_STEPS)
         new = tf.where(taken, newton, middle)
-        # Written so that a NaN is done.
+        # Written so that a NaN is the solution, and done.
+        better = ~done & ~(tf.abs(residual) > least)
+        best, least = tf.where(better, x, best), tf.where(better, tf.abs(residual), least)
         solved = ~(tf.abs(residual) > tolerance + 2.0 * epsilon * slope * tf.abs(x))
-        done = done | solved | ~((low < middle) & (middle < high))
+        done = done | near | (solved & ~taken) | ~((low < middle) & (middle < high))
         last = tf.where(taken, step, high - low)
-        x = tf.where(done, x, new)
-        return (k + 1, *(tf.ensure_shape(v, u.shape) for v in (x, low, high, last, done)))
+        state = (new, low, high, last, best, least, near | solved, done)
+        return (k + 1, *(tf.ensure_shape(v, u.shape) for v in state))
 
-    count, x, *_ = tf.while_loop(
-        lambda k, x, low, high, last, done: ~tf.reduce_all(done),
+    infinite, no = tf.fill(tf.shape(u), tf.constant(np.inf, u.dtype)), tf.zeros_like(u, tf.bool)
+    count, *_, solution, _, _, _ = tf.while_loop(
+        lambda k, *state: ~tf.reduce_all(state[-1]),
         improve,
-        (
-            tf.constant(0),
-            start,
-            low,
-            high,
-            tf.fill(tf.shape(u), tf.constant(np.inf, u.dtype)),
-            tf.zeros_like(u, tf.bool),
-        ),
-        shape_invariants=(tf.TensorShape([]), *[u.shape] * 5),
+        (tf.constant(0), start, low, high, infinite, start, infinite, no, no),
+        shape_invariants=(tf.TensorShape([]), *[u.shape] * 8),
         maximum_iterations=most,
     )
-    return x, count
+    return solution, count
+
+
+def with_closed_slope(curve, x, theta):
+    """c(x; theta), with exp of the log slope that the curve gives as its derivative in x.
+
+    Autodiff of c may lose all digits of dc/dx where that is a small difference of large numbers.
+    The derivatives in theta are those of autodiff, and so are all of higher order.
+
+    Args:
+      curve: function (x, *theta) -> (c, log dc/dx), differentiable.
+      x: [...].
+      theta: list of tensors.
+
+    Cost: the gradient evaluates the curve once more.
+    """
+
+    @tf.custom_gradient
+    def attach(x, *theta):
+        def gradient(dc):
+            with tf.GradientTape() as tape:
+                tape.watch(theta)
+                value, log_slope = curve(x, *theta)
+            pulled = tape.gradient(
+                value, theta, dc, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            return dc * tf.exp(log_slope), *pulled
+
+        return curve(x, *theta)[0], gradient
+
+    return attach(x, *theta)
 
 
 def with_implicit_gradient(curve, x, u, theta):

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_ar.bijectors.monotone_bijector import MonotoneBijector
+from tfp_ar.bijectors.safe_root import with_closed_slope
 
 tfb = tfp.bijectors
 
@@ -18,6 +19,8 @@ class SplineQuantile(MonotoneBijector):
     * Its inverse takes the root of a discriminant that is positive, but rounds below 0 where a
       piece is steep and the slope at its end is not: NaN. Where pieces are steep it also has fewer
       digits than the spline itself. Here it is only where the solver starts.
+    * Autodiff of it loses the digits of small slopes, which may even come out negative. Here the
+      derivative in x is the slope of the log-det.
 
     Args:
       widths: [..., K], above 0, adding up to 2 bound.
@@ -46,6 +49,9 @@ class SplineQuantile(MonotoneBijector):
         spline = self._spline(widths, heights, slopes)
         u, log_slope = spline.forward(safe), spline.forward_log_det_jacobian(safe)
         return tf.where(inside, u, x), tf.where(inside, log_slope, tf.zeros_like(log_slope))
+
+    def _inverse(self, y):
+        return with_closed_slope(self._curve, y, self._theta)
 
     def _bracket(self, u):
         inside = tf.abs(u) < self._bound
