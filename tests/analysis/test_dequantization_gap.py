@@ -86,6 +86,18 @@ def test_the_best_noise_leaves_no_gap():
     np.testing.assert_allclose(got.one_sample, exact, rtol=1e-9)
 
 
+def test_densities_too_small_for_a_number():
+    narrow = tfp_ar.Dequantized(tfd.Sample(tfd.Normal(np.float64(0.0), 1e-3), [2]))
+    found = dequantization_gap(narrow, np.full([3, 2], 10), 16)  # densities of exp(-1e8)
+    assert np.isfinite(found.importance_weighted) and found.gap > 1e5
+
+
+def test_no_draw_of_positive_density():
+    away = tfp_ar.Dequantized(tfd.Sample(tfd.Uniform(np.float64(0.5), 3.0), [2]))
+    found = dequantization_gap(away, np.full([3, 2], -4), 4)
+    assert found.one_sample == found.importance_weighted == np.inf and np.isnan(found.gap)
+
+
 def test_one_value_and_one_sample():
     got = dequantization_gap(coins(), tosses(1), 3)
     assert got.gap > 0.0 and np.isnan(got.standard_error)

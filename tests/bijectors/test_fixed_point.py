@@ -11,6 +11,7 @@ from tests.bijectors import test_implicit as gradients
 from tests.bijectors.examples import EXACT, condition, flow, value
 from tfp_ar import ARFlowBijector
 from tfp_ar.bijectors import FixedPoint, sampling_report
+from tfp_ar.networks import Flipped
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 # float64; of a tolerance of 16 units of rounding, times what weights of 0.4 make of an error.
@@ -61,6 +62,38 @@ def test_equals_cached_sampling(kind):
 def test_blocks_equal_cached_sampling(kind, passes):
     # Of 5 steps, and of 3 steps of 2 channels; no more passes than variables of the event.
     check(gradients.SETTINGS[kind](sampling=BLOCKS, jit_compile=False), np.array(passes))
+
+
+FLIPPED = {
+    "time": lambda: Flipped(gradients.wavenet(conditional_shape=[5, 2], dilations=[1]), [0]),
+    "twice": lambda: Flipped(Flipped(gradients.wavenet(event_shape=(3, 2)), [1]), [0]),
+    "image": lambda: Flipped(pixels(conditional_shape=[3, 2, 2]), [0, 2]),
+}
+
+
+def pixels(**kwargs):
+    settings = {"filters": 4, "num_layers": 2, "dtype": "float64", **kwargs}
+    return helpers.randomize(tfp_ar.networks.GatedPixelCNN([3, 2, 2], **settings), 0.4)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[SLOW] * (name == "image")) for name in FLIPPED]
+)
+def test_blocks_from_the_other_end(name):
+    bijector = ARFlowBijector(FLIPPED[name](), sampling=BLOCKS, jit_compile=False)
+    report = check(bijector, passes=bijector.network.event_size)
+    assert report.passes.shape[1] == -(-bijector.event_shape[0] // 2)
+
+
+def test_blocks_in_a_stack():
+    chain = tfp_ar.bijectors.stack(
+        lambda k: gradients.wavenet(0.2 + 0.1 * k), 2, sampling=BLOCKS, jit_compile=False
+    )
+    u = helpers.normal([3, 5], "float64")
+    x = chain.forward(u)
+    np.testing.assert_allclose(chain.inverse(tf.identity(x)), u, **CLOSE)
+    last = chain.bijectors[-1]
+    assert not np.any(sampling_report(last, u).fell_back) and last.network.axes == (0,)
 
 
 def test_compiled_in_float32_with_a_padded_batch():
@@ -193,6 +226,7 @@ def test_in_a_saved_model(tmp_path):
         ("tolerance", 0.0, ValueError, "tolerance: expected a positive finite number, got 0.0"),
         ("tolerance", np.nan, ValueError, "tolerance: expected a positive finite number, got nan"),
         ("tolerance", "small", TypeError, "tolerance: expected a positive number, got 'small'"),
+        ("tolerance", 1.0, ValueError, "tolerance: expected a number below 1, got 1.0"),
         ("max_iterations", 0, ValueError, "max_iterations: expected a positive integer, got 0"),
         ("max_iterations", None, TypeError, "max_iterations: expected a positive integer"),
         ("block_size", -1, ValueError, "block_size: expected a positive integer, got -1"),

@@ -170,6 +170,12 @@ def test_errors():
         initialize(mixture, data())
     with pytest.raises(ValueError, match=r"data: expected shape \[\.\.\., 4\], got \[3, 5\]"):
         initialize(Chain([norm()]), tf.ones([3, 5], "float64"))
+    levels = tfp_ar.Dequantized(image(Chain([Bounded(0, 17), norm()])))
+    for rows, got in ((300.0, "300.0"), (0.5, "0.5"), (np.nan, "nan")):
+        with pytest.raises(ValueError, match=f"data: expected integers in 0..16, got {got}"):
+            initialize(levels, np.full([3, 4], rows))
+    with pytest.raises(RuntimeError, match="expected `initialize` to be called eagerly"):
+        tf.function(lambda x: initialize(levels, x))(tf.ones([3, 4]))
     with pytest.raises(RuntimeError, match="expected `initialize` to be called eagerly"):
         tf.function(lambda x: initialize(norm_in_chain, x))(data())
 

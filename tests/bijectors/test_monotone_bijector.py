@@ -76,6 +76,70 @@ def test_log_dets_are_those_of_autodiff(transformer):
 
 
 @each_transformer
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slopes_by_autodiff_are_those_of_the_log_det(transformer, dtype):
+    # Also where a slope is small beside others: autodiff of TFP's spline has even negative ones.
+    params, x = parameters(transformer, (4000,), 5.0, dtype), 0.5 * noise((4000,), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        u = transformer(params).inverse(x)
+    log_slope = transformer(params).inverse_log_det_jacobian(tf.identity(x), 0)
+    tolerance = 1e-3 if dtype == "float32" else 1e-10
+    slope = np.exp(log_slope)
+    np.testing.assert_allclose(tape.gradient(u, x), slope, rtol=tolerance, atol=1e-30)
+    assert np.min(log_slope) < -5.0
+
+
+@each_transformer
+def test_second_derivatives_of_inverse(transformer):
+    params, x = parameters(transformer), noise()
+
+    def slopes(params, x):
+        with tf.GradientTape() as tape:
+            tape.watch([params, x])
+            u = transformer(params).inverse(x)
+        return tape.gradient(u, [params, x])
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([params, x])
+        by_params, by_x = slopes(params, x)
+    step = 1e-5 * helpers.normal(params.shape, "float64", seed=8)
+    up, down = (slopes(params + sign * step, x) for sign in (1.0, -1.0))
+    right, left = (slopes(params, x + 1e-5 * sign)[1] for sign in (1.0, -1.0))
+    close = {"rtol": 1e-4, "atol": 1e-6}
+    np.testing.assert_allclose(tape.gradient(by_x, x), (right - left) / 2e-5, **close)
+    mixed = tf.reduce_sum(tape.gradient(by_x, params) * step, axis=-1)
+    np.testing.assert_allclose(mixed, (up[1] - down[1]) / 2.0, rtol=1e-4, atol=1e-10)
+    back = tape.gradient(by_params, x, output_gradients=step)
+    np.testing.assert_allclose(back, mixed, rtol=1e-8, atol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 10.0])
+def test_u_comes_back_in_float32(scale):
+    transformer = TRANSFORMERS["mixture"]
+    params = parameters(transformer, (20000,), scale, "float32")
+    params *= np.float32(
+        np.arange(transformer.num_params) >= 2
+    )  # no affine map, in which x has its rounding
+    x = 20.0 * helpers.normal([20000], "float32", seed=9)
+    u = transformer(params).inverse(x)
+    back = transformer(params).inverse(transformer(params).forward(tf.identity(u)))
+    error = np.abs(back - u) / np.maximum(1.0, np.abs(u))
+    assert np.max(error) < 5e-6 and np.mean(error) < 6e-8  # half a unit of rounding
+
+
+@each_transformer
+def test_infinite_values(transformer):
+    params, x = parameters(transformer), tf.constant([[-np.inf], [np.inf]], tf.float64)
+    x = tf.repeat(x, 30, axis=1)
+    np.testing.assert_array_equal(transformer(params).inverse(x), x)
+    log_slope = transformer(params).inverse_log_det_jacobian(tf.identity(x), 0)
+    assert np.all(np.isfinite(log_slope))
+    far = transformer(params).inverse_log_det_jacobian(tf.sign(x) * 1e9, 0)
+    np.testing.assert_allclose(log_slope, far, rtol=1e-6)
+
+
+@each_transformer
 def test_gradients_of_forward_are_finite_differences(transformer):
     params, u = parameters(transformer), noise()
     weights = tf.sin(1.0 + tf.range(30, dtype=u.dtype))

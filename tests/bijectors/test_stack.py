@@ -254,6 +254,8 @@ def test_errors():
             {"make_network": lambda k: network(k, conditional_shape=shapes[k])},
         ),
         ("network: expected an Auto", TypeError, {"make_network": lambda k: k}),
+        ("make_network: expected a function", TypeError, {"make_network": network(0)}),
+        ("directions: expected a sequence of axes, got 3", TypeError, {"directions": 3}),
         ("sampling: expected one of", ValueError, {"sampling": "fast"}),
     ):
         with pytest.raises(error, match=match):

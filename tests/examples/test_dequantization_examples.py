@@ -88,6 +88,8 @@ def test_variants(tmp_path):
     assert "uniform-affine-1\n" not in process.stdout  # it was done
     second = json.loads((tmp_path / "figures.json").read_text())["variants"]
     assert second["uniform-affine-1"] == first["variants"]["uniform-affine-1"]
-    bounds = [f["mean"] for f in second["variational-mixture-2"]["bits_per_dim"].values()]
+    figures = second["variational-mixture-2"]
+    bounds = [f["mean"] for f in figures["bits_per_dim"].values()]
+    assert figures["gap"]["mean"] == pytest.approx(bounds[0] - bounds[-1])
     assert bounds == sorted(bounds, reverse=True) and len(bounds) == 3
     assert (tmp_path / "table.md").read_text().count("\n| ") == 3

@@ -72,8 +72,8 @@ def test_gaussian_of_constant_positions_has_the_noise_alone():
 @pytest.mark.parametrize("bounded", [True, False])
 def test_units_have_mean_0_and_deviation_1(bounded):
     x = np.random.default_rng(0).integers(2, 9, [400, 3]).astype(np.float32)
-    split = data.Split(x, np.arange(400))
-    digits = data.Dataset("some", split, split, split, low=2, high=8, stationary=False)
+    split, other = data.Split(x, np.arange(400)), data.Split(x[:9] + 3.0, np.arange(9))
+    digits = data.Dataset("some", split, other, other, low=2, high=8, stationary=False)
     units = flow_parts.data_units(digits, bounded)
     y = x + np.float32(0.5)
     for bijector in units:

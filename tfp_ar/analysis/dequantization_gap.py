@@ -57,7 +57,7 @@ def dequantization_gap(
     in bits per dimension. Both terms are made of the same draws: the gap of each x is at least 0,
     and what is common to both does not blur it. The best noise, q(u | x) ~ p(x + u), would save
     that and the rest up to log P(x), which K samples do not find: little for large K, unless the
-    weights vary much.
+    weights vary much. It is NaN if for some x no draw has a positive density.
 
     Args:
       distribution: a `tfp_ar.Dequantized` of known event shape and batch shape []; its own
@@ -113,7 +113,8 @@ def dequantization_gap(
     one_sample, weighted = _bounds(
         distribution.copy(num_importance_samples=1), value, conditional_input, k, seed, batch_size
     )
-    gaps = bits_per_dim(one_sample - weighted, event)
+    with np.errstate(invalid="ignore"):  # of two infinities
+        gaps = bits_per_dim(one_sample - weighted, event)
     many = len(gaps) > 1
     return DequantizationGap(
         one_sample=float(np.mean(bits_per_dim(one_sample, event))),

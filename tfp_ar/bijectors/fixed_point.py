@@ -32,14 +32,16 @@ class FixedPoint:
       max_iterations: passes a block, at most. Default 64.
       block_size: positions of a block: steps of time of a WaveNet, rows of a GatedPixelCNN. Blocks
         are solved one after the other, the past in caches, and a pass costs that of a block.
-        Default None: the whole event. Networks without `block_passes` of their own have no other.
+        Default None: the whole event. Networks without `block_passes` of their own have no other;
+        a `networks.Flipped` has those of its network, from the other end.
 
     Cost: for each block as many passes over it as the slowest sample of the batch needs, the one
     that finds that nothing moves included, and one to fill the caches for the next block. Inside a
     compiled function the cached pass is compiled, too, lest it be needed.
 
     Raises:
-      TypeError, ValueError: if `tolerance` is no positive number, or another no positive integer.
+      TypeError, ValueError: if `tolerance` is no positive number below 1, or another no positive
+        integer.
 
     References:
       Y. Song et al., Accelerating feedforward computation via parallel nonlinear equation solving,
@@ -58,8 +60,8 @@ class FixedPoint:
     block_size: int | None = None
 
     def __post_init__(self):
-        if self.tolerance is not None:
-            checks.positive_float("tolerance", self.tolerance)
+        if self.tolerance is not None and checks.positive_float("tolerance", self.tolerance) >= 1.0:
+            raise ValueError(f"tolerance: expected a number below 1, got {self.tolerance!r}.")
         checks.positive_int("max_iterations", self.max_iterations)
         if self.block_size is not None:
             checks.positive_int("block_size", self.block_size)

@@ -33,7 +33,8 @@ def initialize(bijector_or_distribution, data, conditional_input=None, seed=_SEE
     Raises:
       TypeError: if it is neither a bijector nor a distribution, or an ActNorm has no variables.
       ValueError: if there is no ActNorm in it, or one where data do not come by (a mixture, say);
-        if an ActNorm comes twice; if data or conditioning do not fit.
+        if an ActNorm comes twice; if data or conditioning do not fit, or data are no integers that
+        a Dequantized is over.
       RuntimeError: inside a tf.function.
 
     Cost: one pass towards the base, as far as there are ActNorms, with all rows at once in memory.
@@ -87,6 +88,8 @@ class _Walk:
         if not isinstance(inner, tfd.Distribution):
             raise ValueError(_out_of_reach(distribution))
         if hasattr(distribution, "dequantizer"):
+            if not tf.is_symbolic_tensor(value):  # those are refused when an ActNorm is met
+                distribution.support.check(value, "data")
             seed = tfp.random.sanitize_seed(self.seed)
             value = distribution.dequantizer.dequantize(value, 1, seed)[0][0]
         elif routing.is_transformed(distribution):

@@ -22,6 +22,8 @@ def solve(passes, transformer, noise, options):
       not are not even begun.
     """
     number, size, event_size = passes.num_blocks, passes.block_variables, noise.shape[1]
+    if passes.places is not None:
+        noise = tf.gather(noise, passes.places, axis=1)
     counted = np.reshape(np.arange(number * size) < event_size, [number, size])
     noise = tf.pad(noise, [[0, 0], [0, number * size - event_size]])
     noise = tf.transpose(tf.reshape(noise, [-1, number, size]), [1, 0, 2])
@@ -46,8 +48,10 @@ def solve(passes, transformer, noise, options):
         shape_invariants=tf.nest.map_structure(lambda tensor: tensor.shape, start),
         maximum_iterations=number,
     )
-    x = tf.reshape(tf.transpose(values, [1, 0, 2]), [-1, number * size])
-    return x[:, :event_size], tf.transpose(counts), converged
+    x = tf.reshape(tf.transpose(values, [1, 0, 2]), [-1, number * size])[:, :event_size]
+    if passes.places is not None:
+        x = tf.gather(x, np.argsort(passes.places), axis=1)
+    return x, tf.transpose(counts), converged
 
 
 def _iterate(params_of, transformer, noise, counted, options):

@@ -16,7 +16,7 @@ class LogisticMixtureQuantile(MonotoneBijector):
                     - log F - log(1 - F)
 
     with w = softmax(logits). log F and log(1 - F) are logsumexps of log w + log sigma(+-z), so that
-    neither tail saturates.
+    neither tail saturates. At infinite x, u is infinite and log du/dx what it tends to.
 
     Args:
       logits: [..., K], unnormalised log weights.
@@ -35,6 +35,8 @@ class LogisticMixtureQuantile(MonotoneBijector):
         return {name: tfp.util.ParameterProperties(event_ndims=1) for name in names}
 
     def _curve(self, x, logits, loc, log_scale):
+        infinite = tf.math.is_inf(x)
+        ends, x = x, tf.where(infinite, tf.zeros_like(x), x)
         z = (x[..., tf.newaxis] - loc) * tf.exp(-log_scale)
         log_weight = tf.nn.log_softmax(logits)
         below = log_weight + tf.math.log_sigmoid(z)
@@ -44,7 +46,12 @@ class LogisticMixtureQuantile(MonotoneBijector):
         # Differences of like numbers first: far out they are large, and their rounding would show.
         shares = (below - log_cdf[..., tf.newaxis]) + (above - log_survival[..., tf.newaxis])
         log_slope = tf.reduce_logsumexp(shares - log_weight - log_scale, axis=-1)
-        return log_cdf - log_survival, log_slope
+        # Far out the component of the largest scale is all there is.
+        widest = -tf.reduce_max(log_scale, axis=-1)
+        return (
+            tf.where(infinite, ends, log_cdf - log_survival),
+            tf.where(infinite, widest, log_slope),
+        )
 
     def _bracket(self, u):
         # The components' own quantiles at u: at the least of them no component, hence not the

@@ -46,8 +46,8 @@ class MonotoneBijector(tfb.Bijector):
         return True
 
     def _forward(self, x):
-        # Broadcast by a sum: in a loop, such as that of sampling, XLA cannot compile the gradient of
-        # `broadcast_to` for an unknown batch.
+        # Broadcast by a sum: in a loop, such as that of sampling, XLA cannot compile the gradient
+        # of `broadcast_to` for an unknown batch.
         u = x + tf.zeros_like(self._theta[0][..., 0])
         with tf_private.not_recording([]):  # eagerly a tape would keep all iterations
             solution, _ = self.solve(u)

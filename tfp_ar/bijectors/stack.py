@@ -1,5 +1,8 @@
 """Several flows, each in another direction, as one bijector."""
 
+from collections.abc import Sequence
+
+import keras
 import tensorflow_probability as tfp
 
 from tfp_ar.bijectors.act_norm import ActNorm
@@ -61,7 +64,7 @@ def stack(
     Returns: a `tfp_ar.bijectors.Chain` of `outer`, and ActNorms 'act_norm_k' and flows 'flow_k'.
 
     Raises:
-      TypeError: if `make_network` is no function or `outer` no bijector.
+      TypeError: if `make_network` is no function, `outer` no bijector or `directions` no sequence.
       ValueError: if the networks are not different ones over one event shape, dtype and
         conditioning; if `directions` are empty or none of this event shape.
 
@@ -82,7 +85,7 @@ def stack(
     flow_2 [1 0 3 2]
     flow_3 [2 3 0 1]
     """
-    if not callable(make_network):
+    if not callable(make_network) or isinstance(make_network, keras.Layer):
         raise TypeError(f"make_network: expected a function of k, got {make_network!r}.")
     num_flows = checks.positive_int("num_flows", num_flows)
     if outer is not None and not isinstance(outer, tfb.Bijector):
@@ -106,6 +109,8 @@ def _directions(directions, rank) -> list[tuple[int, ...]]:
     if directions is None:
         everything = tuple(range(rank))
         return [(), everything, (1,), (0, 2)] if rank == 3 else [(), everything]
+    if not isinstance(directions, Sequence):
+        raise TypeError(f"directions: expected a sequence of axes, got {directions!r}.")
     directions = [checks.axes(f"directions[{i}]", axes, rank) for i, axes in enumerate(directions)]
     if not directions:
         raise ValueError("directions: expected at least one, got none.")

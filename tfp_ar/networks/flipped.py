@@ -93,6 +93,20 @@ class Flipped(AutoregressiveNetwork):
         )
         return _flip(x, self.axes)
 
+    @property
+    def has_block_passes(self) -> bool:
+        """As the network."""
+        return self.network.has_block_passes
+
+    def block_passes(self, block_size, batch_size, conditional_input=None):
+        """The network's, from the other end; see `AutoregressiveNetwork.block_passes`."""
+        parts = self.conditioning.split_batch(conditional_input, batch_size)
+        condition = self._flip_conditioning(parts)
+        passes = self.network.block_passes(block_size, batch_size, condition)
+        inner = slice(None) if passes.places is None else passes.places
+        passes.places = self._places[inner]
+        return passes
+
     def _flip_conditioning(self, parts):
         """What the network is given for the `parts` of what this one is."""
         if LOCAL in parts:

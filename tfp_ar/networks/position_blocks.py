@@ -25,6 +25,8 @@ class PositionBlocks:
       conditions: parts of the conditioning by kind, with leading shape [B].
     """
 
+    places = None
+
     def __init__(self, network, size, batch_size, conditions):
         self.network, self.size, self.batch_size = network, size, batch_size
         self.dtype = tf.as_dtype(network.compute_dtype)

@@ -5,12 +5,14 @@ consecutive variables when all before it are known:
 
 * `num_blocks`, and `block_variables`, the variables of a block; the last one may reach beyond the
   event, and what it has there counts for nothing;
+* `places`: where in the event, as flat indices, the variables of the blocks are, first variable
+  first; None for raster order;
 * `start()`: the state before the first block, a structure of tensors;
 * `block(k, state)`: the block number k (an int32 scalar tensor), given the state before it, with
     - `params(x)`: parameters [B, block_variables, num_params] for values x [B, block_variables];
     - `end(x)`: the state before the next block, now that x is known.
 
-Variables are in raster order. Networks of another order have the whole event only.
+Networks of an order that is neither raster order nor its flip have the whole event only.
 """
 
 import tensorflow as tf
@@ -25,6 +27,7 @@ class WholeEvent:
     """
 
     num_blocks = 1
+    places = None
 
     def __init__(self, network, conditional_input):
         self._network, self._conditional_input = network, conditional_input
