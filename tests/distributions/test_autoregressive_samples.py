@@ -44,7 +44,7 @@ def test_cached_equals_reference(head):
     assert len(np.unique(cached, axis=0)) > 3
 
 
-@pytest.mark.parametrize("head", ["categorical", "normal"])
+@pytest.mark.parametrize("head", ["categorical", pytest.param("normal", marks=pytest.mark.slow)])
 def test_one_seed_gives_one_sample_everywhere(head):
     network = raster([4], HEADS[head][1], "float32")
     plain, model = distribution(network, head), distribution(network, head, jit_compile=True)

@@ -78,7 +78,7 @@ def test_in_a_graph_with_a_static_batch(network):
         np.testing.assert_allclose(x, emit.of_all(network(x, c)), rtol=1e-12, atol=1e-12)
 
 
-@each_network
+@each_network_but_one_is_slow
 @pytest.mark.parametrize("kind", ["everything"])
 def test_in_a_graph_for_an_unknown_batch(network, kind):
     network = lively_pixels(network, kind, dtype="float64")

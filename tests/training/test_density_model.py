@@ -194,6 +194,7 @@ def test_conditioning_in_every_place():
     assert any(np.any(a != b) for a, b in zip(start, trained[0], strict=True))
 
 
+@pytest.mark.slow  # one part: above; both, in the bijectors' and distributions' own tests
 def test_conditioning_of_two_parts():
     model = compiled(real_model(conditional_shape=BOTH))
     x, c = reals(), both_conditions()
@@ -261,7 +262,7 @@ OPTIMIZERS = {
     "accumulating": lambda: keras.optimizers.Adam(0.02, gradient_accumulation_steps=2),
     "clipping": lambda: keras.optimizers.Adam(0.02, global_clipnorm=1.0),
 }
-SLOW = ("adamw", "lion", "clipping", "accumulating", "muon")
+SLOW = ("adamw", "lion", "clipping", "accumulating", "muon", "loss_scale")
 
 
 # AdamW and Lion train in test_train_step.py too; how gradients are clipped or gathered is Keras'

@@ -23,7 +23,7 @@ from tfp_ar.training.data import ArrayBatches
 tfd = tfp.distributions
 
 
-@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("run_eagerly", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_one_step_on_a_batch(run_eagerly):
     x, first, second = reals(8), compiled(real_model()), compiled(real_model())
     compiled(second, run_eagerly=run_eagerly)
@@ -110,7 +110,7 @@ def epochs_of(model, x, **kwargs):
     return np.reshape(drawn, [kwargs["epochs"], len(x)])
 
 
-@pytest.mark.parametrize("accumulate", [None, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_each_epoch_has_each_row_once_whatever_came_before(accumulate):
     x = reals(10)
     optimizer = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=accumulate)
