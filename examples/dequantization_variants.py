@@ -69,8 +69,8 @@ def make_model(variant: str, data: Dataset) -> tfp_ar.Dequantized:
         )
 
     density = make_density(make_network, data, transformer, int(num_flows))
-    noise = make_noise(noise, [data.dims], data.low, data.high, _WIDTH.value)
-    return tfp_ar.Dequantized(density, noise)
+    dequantizer = make_noise(noise, [data.dims], data.low, data.high, _WIDTH.value)
+    return tfp_ar.Dequantized(density, dequantizer)
 
 
 def train_and_test(variant: str, data: Dataset, folder) -> dict:

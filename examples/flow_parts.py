@@ -22,7 +22,10 @@ TRANSFORMERS = {
     "mixture": lambda bound: MixtureOfLogistics(4, bound),
     "spline": lambda bound: RationalQuadraticSpline(8, log_scale_bound=bound),
 }
-NOISES = ("uniform", "variational")
+NOISES = {
+    "uniform": lambda event_shape, low, high, width: Uniform(),
+    "variational": Variational.from_event_shape,
+}
 
 
 def make_transformer(name: str, log_scale_bound=LOG_SCALE_BOUND):
@@ -66,6 +69,4 @@ def make_density(make_network, data, transformer, num_flows=1, bounded=True):
 
 def make_noise(name: str, event_shape, low: int, high: int, width: int) -> Dequantizer:
     """The dequantizer of that name, one of NOISES, for integers from `low` to `high`."""
-    if name == "uniform":
-        return Uniform()
-    return Variational.from_event_shape(event_shape, low, high + 1, width)
+    return NOISES[name](event_shape, low, high + 1, width)

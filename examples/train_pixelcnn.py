@@ -87,15 +87,15 @@ _TRANSFORMER = flags.DEFINE_enum(
 _NUM_FLOWS = flags.DEFINE_integer(
     "num_flows", 1, "Of --head=flow, each in another direction.", **POSITIVE
 )
-_NOISE = flags.DEFINE_enum("noise", "uniform", NOISES, "The dequantizer of --head=flow.")
+_NOISE = flags.DEFINE_enum("noise", "uniform", list(NOISES), "The dequantizer of --head=flow.")
 _NOISE_WIDTH = flags.DEFINE_integer("noise_width", 32, "Channels of the learned one.", **POSITIVE)
+_OF_FLOWS = (_TRANSFORMER, _NUM_FLOWS, _NOISE, _NOISE_WIDTH)
 flags.register_multi_flags_validator(
-    ["head", "transformer", "num_flows", "noise"],
+    ["head", "transformer", "num_flows", "noise", "noise_width"],
     lambda values: (
-        values["head"] == "flow"
-        or all(values[flag.name] == flag.default for flag in (_TRANSFORMER, _NUM_FLOWS, _NOISE))
+        values["head"] == "flow" or all(values[flag.name] == flag.default for flag in _OF_FLOWS)
     ),
-    message="expected --transformer, --num_flows and --noise with --head=flow only.",
+    message="expected --transformer, --num_flows, --noise, --noise_width with --head=flow only.",
 )
 _SAMPLES = flags.DEFINE_integer("num_samples", 64, "Samples to draw.", **POSITIVE)
 flags.adopt_module_key_flags(training)

@@ -96,6 +96,8 @@ def test_no_draw_of_positive_density():
     away = tfp_ar.Dequantized(tfd.Sample(tfd.Uniform(np.float64(0.5), 3.0), [2]))
     found = dequantization_gap(away, np.full([3, 2], -4), 4)
     assert found.one_sample == found.importance_weighted == np.inf and np.isnan(found.gap)
+    found = dequantization_gap(away, np.zeros([3, 2]), 64)  # a quarter of the draws
+    assert found.one_sample == found.gap == np.inf > found.importance_weighted
 
 
 def test_one_value_and_one_sample():

@@ -1,6 +1,8 @@
 """tfp_ar.bijectors.ActNorm alone; many of them: test_initialize."""
 
+import copy
 import functools
+import gc
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tfp_ar.bijectors import ActNorm
+from tfp_ar.bijectors import ActNorm, Chain
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -188,13 +190,50 @@ def test_no_stale_answers(chain):
         np.testing.assert_allclose(g, w, rtol=1e-9)
 
 
+@pytest.mark.parametrize("learned", ["shift", "log_scale"])
+@pytest.mark.parametrize("other", ["frozen", "tensor"])
+def test_a_pair_made_before_a_tape_has_no_gradient_under_it(learned, other):
+    parameters = {"shift": helpers.normal([4], "float64", 1), "log_scale": tf.fill([4], 0.5)}
+    parameters["log_scale"] = tf.cast(parameters["log_scale"], tf.float64)
+    for name, value in parameters.items():
+        if name == learned or other == "frozen":
+            parameters[name] = tf.Variable(value, trainable=name == learned)
+    act_norm, x = ActNorm([4], **parameters), data([4], rows=3)
+    held = act_norm.inverse(x)
+    with tf.GradientTape() as tape:
+        u = act_norm.inverse(x)
+    want = {"shift": tf.fill([4], -3.0 * np.exp(-0.5)), "log_scale": -tf.reduce_sum(held, 0)}
+    np.testing.assert_allclose(tape.gradient(u, parameters[learned]), want[learned], rtol=1e-12)
+    with tf.GradientTape() as tape:
+        tape.watch(list(parameters.values()))
+        u = act_norm.inverse(x)
+    for name, gradient in tape.gradient(u, parameters).items():
+        np.testing.assert_allclose(gradient, want[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("outer", [lambda a: a, lambda a: Chain([a])], ids=["alone", "chain"])
+def test_copies_of_python(outer):
+    bijector, x = outer(random_norm([4])), data([4], rows=3)
+    held = bijector.inverse(x)
+    shallow, deep = copy.copy(bijector), copy.deepcopy(bijector)
+    for variable in bijector.variables:
+        variable.assign_add(tf.ones_like(variable))
+    now = bijector.inverse(x)
+    assert np.all(now != held)
+    np.testing.assert_array_equal(shallow.inverse(x), now)  # shares the variables
+    np.testing.assert_array_equal(deep.inverse(x), held)  # has its own
+    del bijector
+    gc.collect()
+    np.testing.assert_array_equal(shallow.inverse(tf.identity(x)), now)
+
+
 def test_copies_share_variables():
     act_norm, other = random_norm(), random_norm()
-    copy = act_norm.copy()
-    assert copy == act_norm
-    assert hash(copy) == hash(act_norm)
+    same = act_norm.copy()
+    assert same == act_norm
+    assert hash(same) == hash(act_norm)
     assert act_norm != other  # of the same values, but they need not stay so
-    assert [v is w for v, w in zip(copy.variables, act_norm.variables, strict=True)] == [True] * 2
+    assert [v is w for v, w in zip(same.variables, act_norm.variables, strict=True)] == [True] * 2
     renamed = act_norm.copy(name="other")
     assert (renamed.name, renamed.axis, renamed.event_shape) == ("other", (1,), (3, 2))
     assert act_norm.experimental_batch_shape() == []

@@ -10,7 +10,7 @@ from tests import helpers
 from tests.bijectors import test_implicit as gradients
 from tests.bijectors.examples import EXACT, condition, flow, value
 from tfp_ar import ARFlowBijector
-from tfp_ar.bijectors import FixedPoint, sampling_report
+from tfp_ar.bijectors import Affine, FixedPoint, jacobi, sampling_report
 from tfp_ar.networks import Flipped
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -83,6 +83,25 @@ def test_blocks_from_the_other_end(name):
     bijector = ARFlowBijector(FLIPPED[name](), sampling=BLOCKS, jit_compile=False)
     report = check(bijector, passes=bijector.network.event_size)
     assert report.passes.shape[1] == -(-bijector.event_shape[0] // 2)
+
+
+def test_the_whole_event_from_the_other_end():
+    network = gradients.LazyReversed([4], dtype="float64")
+    flipped = Flipped(helpers.randomize(network, 0.4), [0])
+    assert list(flipped.order) == [0, 1, 2, 3]
+    report = check(ARFlowBijector(flipped, sampling="fixed_point", jit_compile=False), passes=4)
+    assert report.passes.shape == [3, 1]
+
+
+def test_blocks_of_any_places():
+    network, places = gradients.wavenet(), np.array([2, 0, 4, 1, 3])
+    noise, transformer = helpers.normal([3, 5], "float64", seed=1), Affine()
+    passes = [network.block_passes(2, 3) for _ in range(2)]
+    passes[1].places = places
+    want, *_ = jacobi.solve(passes[0], transformer, noise, BLOCKS)
+    moved = tf.gather(noise, np.argsort(places), axis=1)
+    x, *_ = jacobi.solve(passes[1], transformer, moved, BLOCKS)
+    np.testing.assert_array_equal(tf.gather(x, places, axis=1), want)
 
 
 def test_blocks_in_a_stack():

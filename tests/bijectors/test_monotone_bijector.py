@@ -112,6 +112,10 @@ def test_second_derivatives_of_inverse(transformer):
     np.testing.assert_allclose(mixed, (up[1] - down[1]) / 2.0, rtol=1e-4, atol=1e-10)
     back = tape.gradient(by_params, x, output_gradients=step)
     np.testing.assert_allclose(back, mixed, rtol=1e-8, atol=1e-14)
+    curved = tape.gradient(by_params, params, output_gradients=step)
+    np.testing.assert_allclose(curved, (up[0] - down[0]) / 2.0, rtol=1e-4, atol=1e-9)
+    for got, want in zip(tf.function(slopes)(params, x), slopes(params, x), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.0, 10.0])
@@ -291,6 +295,17 @@ def test_nan_stays_and_harms_no_neighbour(transformer):
         np.testing.assert_array_equal(np.isnan(value), [False, True, False])
     assert all(np.isfinite(value[::2]).all() for value in log_dets)
     np.testing.assert_array_equal(forward[::2], want[::2])
+
+
+@each_transformer
+def test_nan_parameters_stay(transformer):
+    u = tf.zeros([transformer.num_params], tf.float64)
+    params = parameters(transformer, (transformer.num_params,))
+    params = tf.where(tf.eye(transformer.num_params, dtype=tf.bool), np.float64(np.nan), params)
+    inner = transformer(params).bijectors[1]  # without the affine map, whose two come first
+    found = np.isnan([inner.forward(u), inner.inverse(u)])
+    assert not np.any(found[:, :2])
+    assert np.all(found[:, 2:10])  # all of a mixture but the last scale, all widths and heights
 
 
 @each_but_slow_ones

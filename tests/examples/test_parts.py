@@ -119,6 +119,7 @@ def test_noise_by_name():
     assert isinstance(learned, tfp_ar.dequantizers.Variational)
     x = np.full([1, 6], -3.0, np.float32)
     assert np.all(learned.condition(tf.constant(x)).shape == [1, 6, 8])
+    assert (learned._range.low, learned._range.high) == (-3.0, 5.0)  # the ends of the cells
 
 
 # Data -------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ def dequantization_gap(
     in bits per dimension. Both terms are made of the same draws: the gap of each x is at least 0,
     and what is common to both does not blur it. The best noise, q(u | x) ~ p(x + u), would save
     that and the rest up to log P(x), which K samples do not find: little for large K, unless the
-    weights vary much. It is NaN if for some x no draw has a positive density.
+    weights vary much. The gap is infinite if the density is 0 at some draw, and NaN if it is at all
+    draws of one x.
 
     Args:
       distribution: a `tfp_ar.Dequantized` of known event shape and batch shape []; its own
@@ -113,14 +114,14 @@ def dequantization_gap(
     one_sample, weighted = _bounds(
         distribution.copy(num_importance_samples=1), value, conditional_input, k, seed, batch_size
     )
-    with np.errstate(invalid="ignore"):  # of two infinities
+    with np.errstate(invalid="ignore"):  # where infinite
         gaps = bits_per_dim(one_sample - weighted, event)
-    many = len(gaps) > 1
+        error = np.std(gaps, ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
     return DequantizationGap(
         one_sample=float(np.mean(bits_per_dim(one_sample, event))),
         importance_weighted=float(np.mean(bits_per_dim(weighted, event))),
         gap=float(np.mean(gaps)),
-        standard_error=float(np.std(gaps, ddof=1) / np.sqrt(len(gaps))) if many else float("nan"),
+        standard_error=float(error),
         num_importance_samples=k,
     )
 

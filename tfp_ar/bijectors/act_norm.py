@@ -1,5 +1,7 @@
 """A scale and a shift for each channel, set by data."""
 
+import copy
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -172,12 +174,6 @@ class ActNorm(StatefulBijector):
         checks.event_shape("y", static_shape(y), self._event_shape)
         return (y - self._shift) * tf.exp(-self._log_scale), {}
 
-    def _forward(self, x):
-        return self._augmented_forward(x)[0]
-
-    def _inverse(self, y):
-        return self._augmented_inverse(y)[0]
-
     def _forward_log_det_jacobian(self, x):
         repeats = int(np.prod(self._event_shape)) // int(np.prod(self._log_scale.shape))
         log_det = repeats * tf.reduce_sum(self._log_scale)
@@ -189,6 +185,10 @@ class ActNorm(StatefulBijector):
     @classmethod
     def _parameter_properties(cls, dtype):
         return {}  # neither parameter has a batch shape
+
+    def __deepcopy__(self, memo):
+        both = (copy.deepcopy(parameter, memo) for parameter in (self._shift, self._log_scale))
+        return self.copy(**dict(zip(("shift", "log_scale"), both, strict=True)))
 
     def change_counter(self):
         """A hashable value that is the same only while shift and log_scale are."""

@@ -15,7 +15,7 @@ from tfp_ar.bijectors.stateful_bijector import StatefulBijector
 from tfp_ar.bijectors.transformer_check import check_transformer
 from tfp_ar.internal import checks
 from tfp_ar.internal.program import Program
-from tfp_ar.internal.variables import StableTensors
+from tfp_ar.internal.variables import StableTensors, random_states
 from tfp_ar.networks.conditioning import static_shape
 from tfp_ar.networks.layer_network import as_network
 
@@ -57,8 +57,8 @@ class ARFlowBijector(StatefulBijector):
     The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the
     network in the inverse pass and its log-det; sampling is without). A dropout mask belongs to a
     tensor: the same x, asked again while its answers are held, has the same mask, so that noise and
-    log-det fit; `tf.identity(x)` draws another. The log-det of a u whose pass is not known any more
-    is then a LookupError.
+    log-det fit; `tf.identity(x)` draws another. If there is dropout, `forward_log_det_jacobian`
+    with training=True of a u whose pass is not known any more raises a LookupError.
 
     In TFP's hash of a bijector the state of the weights and any open tape take part, so that no
     cache (`tfb.Chain`'s, say) answers for others: do not use one as a dictionary key across weight
@@ -167,9 +167,6 @@ class ARFlowBijector(StatefulBijector):
             state["condition"] = tuple(self._stable.key(part) for part in self._bound_parts)
         return state
 
-    def __copy__(self):
-        return self.copy()
-
     def __deepcopy__(self, memo):
         raise TypeError(
             f"{self.name}: a deep copy would share the network's weights. Make another network "
@@ -247,12 +244,6 @@ class ARFlowBijector(StatefulBijector):
             u, ildj = self._runner(run, x, parts)
         return u, {"ildj": ildj}
 
-    def _forward(self, x, **kwargs):
-        return self._augmented_forward(x, **kwargs)[0]
-
-    def _inverse(self, y, **kwargs):
-        return self._augmented_inverse(y, **kwargs)[0]
-
     def _inverse_log_det_jacobian(self, y, **kwargs):
         # TFP puts the answer into these attributes: the cache must know when it is out of date.
         attributes = self._cache.inverse_attributes(y, **kwargs)
@@ -263,12 +254,14 @@ class ARFlowBijector(StatefulBijector):
         return ildj
 
     def _forward_log_det_jacobian(self, x, **kwargs):
-        if kwargs.get("training") and "source" not in self._cache.forward_attributes(x, **kwargs):
+        is_known = "source" in self._cache.forward_attributes(x, **kwargs)
+        if kwargs.get("training") and not is_known and random_states(self._network):
             # Sampling, which is without dropout, would not give the y that x came from.
             raise LookupError(
-                f"{self.name}: expected, with training=True, the log-det of a tensor that "
-                "`inverse` or `forward` returned or got, with the same weights, and that is still "
-                "held, got another one."
+                f"{self.name}: expected, with training=True, the log-det at a tensor that "
+                "`inverse` returned, it and its y still held, with the same weights and "
+                "conditional_input and under the same tapes, got another one, whose dropout masks "
+                "are not known."
             )
         # The pass at the result: the parameters that sampling used, to rounding.
         y = self._cache.forward(x, **kwargs)

@@ -1,5 +1,7 @@
 """A chain of bijectors with one conditioning argument for all of it."""
 
+import copy
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -52,6 +54,12 @@ class Chain(tfb.Composition):
             )
         # The bijectors have caches of their own, which know when an answer is stale.
         self._cache = Uncached(self)
+
+    def __copy__(self):
+        return self.copy()  # with a cache of its own
+
+    def __deepcopy__(self, memo):
+        return self.copy(bijectors=copy.deepcopy(list(self.bijectors), memo))
 
     def _walk_forward(self, step_fn, x, **kwargs):
         self._check(kwargs)

@@ -33,15 +33,15 @@ class FixedPoint:
       block_size: positions of a block: steps of time of a WaveNet, rows of a GatedPixelCNN. Blocks
         are solved one after the other, the past in caches, and a pass costs that of a block.
         Default None: the whole event. Networks without `block_passes` of their own have no other;
-        a `networks.Flipped` has those of its network, from the other end.
+        a `networks.Flipped` has those of its network, in its direction.
 
     Cost: for each block as many passes over it as the slowest sample of the batch needs, the one
     that finds that nothing moves included, and one to fill the caches for the next block. Inside a
     compiled function the cached pass is compiled, too, lest it be needed.
 
     Raises:
-      TypeError, ValueError: if `tolerance` is no positive number below 1, or another no positive
-        integer.
+      TypeError, ValueError: if `tolerance` is no positive number below 1, by which any x might pass,
+        or `max_iterations` or `block_size` is no positive integer.
 
     References:
       Y. Song et al., Accelerating feedforward computation via parallel nonlinear equation solving,

@@ -46,8 +46,9 @@ class RationalQuadraticSpline:
     or two splines more, since in float32 it is NaN for some steep splines; docs/flows.md has
     measurements.
 
-    Derivatives of x in u and params are those of implicit differentiation, of all orders. Inside
-    `tf.vectorized_map` TFP's spline gives wrong values, hence this one does.
+    Derivatives of x in u and params are those of implicit differentiation, of all orders.
+
+    Inside `tf.vectorized_map` TFP 0.25's spline gives wrong values, and so does this one.
 
     Raises:
       TypeError, ValueError: if an argument is no number or out of its range.

@@ -7,6 +7,8 @@ increasing in it.
 import numpy as np
 import tensorflow as tf
 
+from tfp_ar.internal import tf_private
+
 # Steps that may be Newton's; all after them halve the bracket, so that the number is bounded.
 NEWTON_STEPS = 24
 # Halvings, besides one for each bit of the significand: for brackets of 2^24 times the solution.
@@ -30,10 +32,10 @@ def safe_root(curve, u, low, high, start):
 
         8 eps max(1, |u|) + 2 eps |x| dc/dx
 
-    (the second term is what a unit of rounding of x does to u; the step more costs an evaluation,
-    and brings x nearer by some factor of 3), or when no number is left inside its bracket. Its
-    solution is the x of the least residual. The loop ends with its last entry. NaN ends at once,
-    and stays.
+    (the second term is what a unit of rounding of x does to u; the step more, if there is one of
+    Newton's, costs an evaluation and takes most of what error is left), or when no number is left
+    inside its bracket. Its solution is the x of the least residual. The loop ends with its last
+    entry. Where u, or what the curve makes of an x, is NaN, so is the solution, at once.
 
     Args:
       curve: function x [...] -> (c, log dc/dx).
@@ -58,9 +60,11 @@ def safe_root(curve, u, low, high, start):
         step = tf.abs(newton - x)
         taken = (newton > low) & (newton < high) & (step <= 0.5 * last) & (k < NEWTON_STEPS)
         new = tf.where(taken, newton, middle)
-        # Written so that a NaN is the solution, and done.
+        # Written so that a NaN is done, and NaN (at infinite u there is no residual, and no need).
         better = ~done & ~(tf.abs(residual) > least)
-        best, least = tf.where(better, x, best), tf.where(better, tf.abs(residual), least)
+        nan = tf.where(tf.math.is_inf(u), x, tf.constant(np.nan, u.dtype))
+        best = tf.where(better, tf.where(tf.math.is_nan(residual), nan, x), best)
+        least = tf.where(better, tf.abs(residual), least)
         solved = ~(tf.abs(residual) > tolerance + 2.0 * epsilon * slope * tf.abs(x))
         done = done | near | (solved & ~taken) | ~((low < middle) & (middle < high))
         last = tf.where(taken, step, high - low)
@@ -82,7 +86,7 @@ def with_closed_slope(curve, x, theta):
     """c(x; theta), with exp of the log slope that the curve gives as its derivative in x.
 
     Autodiff of c may lose all digits of dc/dx where that is a small difference of large numbers.
-    The derivatives in theta are those of autodiff, and so are all of higher order.
+    Its derivatives in theta, and those of derivatives, are left to autodiff.
 
     Args:
       curve: function (x, *theta) -> (c, log dc/dx), differentiable.
@@ -103,7 +107,9 @@ def with_closed_slope(curve, x, theta):
             )
             return dc * tf.exp(log_slope), *pulled
 
-        return curve(x, *theta)[0], gradient
+        with tf_private.not_recording([]):  # `gradient` evaluates it once more
+            value = curve(x, *theta)[0]
+        return value, gradient
 
     return attach(x, *theta)
 

@@ -51,6 +51,7 @@ class SplineQuantile(MonotoneBijector):
         return tf.where(inside, u, x), tf.where(inside, log_slope, tf.zeros_like(log_slope))
 
     def _inverse(self, y):
+        y += tf.zeros_like(self._theta[0][..., 0])  # of the shape of the gradient
         return with_closed_slope(self._curve, y, self._theta)
 
     def _bracket(self, u):

@@ -1,6 +1,6 @@
 """Several flows, each in another direction, as one bijector."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import keras
 import tensorflow_probability as tfp
@@ -109,7 +109,7 @@ def _directions(directions, rank) -> list[tuple[int, ...]]:
     if directions is None:
         everything = tuple(range(rank))
         return [(), everything, (1,), (0, 2)] if rank == 3 else [(), everything]
-    if not isinstance(directions, Sequence):
+    if isinstance(directions, str) or not isinstance(directions, Iterable):
         raise TypeError(f"directions: expected a sequence of axes, got {directions!r}.")
     directions = [checks.axes(f"directions[{i}]", axes, rank) for i, axes in enumerate(directions)]
     if not directions:

@@ -15,7 +15,17 @@ class StatefulBijector(tfb.Bijector):
 
     The caches of TFP's compositions (`tfb.Chain`'s, say) find a bijector's answers by that hash:
     they must not answer for other weights, nor give a tape what was computed outside it.
+
+    A subclass has a `FlowCache`, hence maps that give a tensor and what else is known of it.
     """
+
+    @abc.abstractmethod
+    def _augmented_forward(self, x, **kwargs):
+        """y, and a dict of attributes of the pair: 'ildj', if known."""
+
+    @abc.abstractmethod
+    def _augmented_inverse(self, y, **kwargs):
+        """x, and a dict of attributes of the pair: 'ildj', if known."""
 
     @abc.abstractmethod
     def change_counter(self):
@@ -34,6 +44,15 @@ class StatefulBijector(tfb.Bijector):
         if tf_private.tape_is_active():
             state["tape"] = OwnHash()
         return {**self.parameters, **state}
+
+    def _forward(self, x, **kwargs):
+        return self._augmented_forward(x, **kwargs)[0]
+
+    def _inverse(self, y, **kwargs):
+        return self._augmented_inverse(y, **kwargs)[0]
+
+    def __copy__(self):
+        return self.copy()  # with a cache of its own
 
     def __eq__(self, other):
         return self is other or super().__eq__(other)

@@ -89,7 +89,7 @@ def tape_is_active() -> bool:
 
 def gradient_order(tensors, variables) -> int:
     """How the open tapes watch `tensors` and `variables`: 0 not, 1 one of them, 2 several."""
-    for variable in variables[:1]:
+    for variable in [v for v in variables if v.trainable][:1]:
         # Tapes watch a variable when it is first read: tell them, or a new tape looks like none.
         resource_variable_ops.variable_accessed(variable)
     handles = [variable.handle for variable in variables]

@@ -229,8 +229,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
     def block_passes(self, block_size, batch_size, conditional_input=None):
         """What fixed-point sampling iterates on: passes over one block of variables at a time.
 
-        Here the whole event is the one block. A network of raster order that can pass over a few
-        positions, given caches of what came before, overrides this.
+        Here the whole event is the one block. A network that can pass over a few positions, given
+        caches of what came before, overrides this.
 
         Args:
           block_size: how many entries of the first axis of the event make a block; None, the only

@@ -99,7 +99,7 @@ class Flipped(AutoregressiveNetwork):
         return self.network.has_block_passes
 
     def block_passes(self, block_size, batch_size, conditional_input=None):
-        """The network's, from the other end; see `AutoregressiveNetwork.block_passes`."""
+        """The network's, in this direction; see `AutoregressiveNetwork.block_passes`."""
         parts = self.conditioning.split_batch(conditional_input, batch_size)
         condition = self._flip_conditioning(parts)
         passes = self.network.block_passes(block_size, batch_size, condition)

@@ -5,8 +5,8 @@ consecutive variables when all before it are known:
 
 * `num_blocks`, and `block_variables`, the variables of a block; the last one may reach beyond the
   event, and what it has there counts for nothing;
-* `places`: where in the event, as flat indices, the variables of the blocks are, first variable
-  first; None for raster order;
+* `places`: for each variable of the blocks its flat index in the event; None if they are as in the
+  flattened event;
 * `start()`: the state before the first block, a structure of tensors;
 * `block(k, state)`: the block number k (an int32 scalar tensor), given the state before it, with
     - `params(x)`: parameters [B, block_variables, num_params] for values x [B, block_variables];
