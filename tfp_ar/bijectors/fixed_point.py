@@ -40,8 +40,8 @@ class FixedPoint:
     compiled function the cached pass is compiled, too, lest it be needed.
 
     Raises:
-      TypeError, ValueError: if `tolerance` is no positive number below 1, by which any x might pass,
-        or `max_iterations` or `block_size` is no positive integer.
+      TypeError, ValueError: if `tolerance` is no positive number below 1 (any x might pass by a
+        larger one), or `max_iterations` or `block_size` is no positive integer.
 
     References:
       Y. Song et al., Accelerating feedforward computation via parallel nonlinear equation solving,
