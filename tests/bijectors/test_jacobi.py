@@ -18,6 +18,8 @@ class Linear:
     Beyond the event they are NaN.
     """
 
+    places = None
+
     def __init__(self, matrix, block_variables=None):
         self.block_variables = block_variables or len(matrix)
         self.num_blocks = -(-len(matrix) // self.block_variables)
@@ -48,7 +50,7 @@ class Block:
 class Parallel:
     """One block, whose parameters are a function of x."""
 
-    num_blocks = 1
+    num_blocks, places = 1, None
 
     def __init__(self, params, size):
         self.params, self.block_variables = params, size

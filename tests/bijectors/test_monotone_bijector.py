@@ -90,7 +90,7 @@ def test_slopes_by_autodiff_are_those_of_the_log_det(transformer, dtype):
     assert np.min(log_slope) < -5.0
 
 
-@each_transformer
+@each_but_slow_ones
 def test_second_derivatives_of_inverse(transformer):
     params, x = parameters(transformer), noise()
 

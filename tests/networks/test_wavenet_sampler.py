@@ -67,7 +67,7 @@ def test_compiled_with_a_static_batch(kind, mode, batch):
     np.testing.assert_allclose(x, emit.of_all(network(x, c)), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["graph", "jit"])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("jit", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "kind", [pytest.param("many_blocks", marks=pytest.mark.slow), "everything"]
 )
