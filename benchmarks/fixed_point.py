@@ -23,6 +23,7 @@ from absl import app, flags
 import tfp_ar
 from benchmarks import _timing as timing
 from examples.data import load_digits, load_speech
+from examples.flag_values import are_positive
 from examples.flow_parts import TRANSFORMERS, make_density, make_transformer
 from examples.images import load_npz
 
@@ -31,7 +32,7 @@ def _define_list(name, default, text):
     holder = flags.DEFINE_list(name, default, text)
     flags.register_validator(
         name,
-        lambda numbers: all(n.isdecimal() and int(n) for n in numbers),
+        lambda numbers: not numbers or are_positive(numbers),
         message="expected positive integers, separated by commas.",
     )
     return holder

@@ -21,6 +21,7 @@ from absl import app, flags
 
 import tfp_ar
 from benchmarks import _timing as timing
+from examples.flag_values import are_positive
 from tfp_ar.distributions.sample_from_uniform import sample_from_uniform
 
 tfd = tfp.distributions
@@ -29,7 +30,7 @@ _SIDE = flags.DEFINE_integer("side", 28, "Height and width of the images.", lowe
 _BATCHES = flags.DEFINE_list("batches", ["16"], "Batch sizes.")
 flags.register_validator(
     "batches",
-    lambda batches: batches and all(b.isdecimal() and int(b) for b in batches),
+    are_positive,
     message="expected positive integers, separated by commas.",
 )
 _LAYERS = flags.DEFINE_integer("layers", 10, "Layers.", lower_bound=1)

@@ -32,9 +32,10 @@ import tfp_ar
 from examples import images, loop_trainer, plots, training
 from examples.data import Dataset, Split
 from examples.evaluation import bound, log_prob_draws
+from examples.flag_values import are_positive
 from examples.flow_parts import NOISES, TRANSFORMERS, make_density, make_noise, make_transformer
 from examples.report import Clock, mean_and_standard_error, write_figures
-from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
+from examples.training import BATCH_SIZE, POSITIVE, SEED
 from tfp_ar.bijectors import routing
 
 tfd = tfp.distributions

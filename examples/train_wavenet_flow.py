@@ -37,6 +37,7 @@ from examples import keras_trainer, loop_trainer, training
 from examples.baselines import FullGaussian, Histogram
 from examples.data import Dataset, Split, load_digits, load_speech
 from examples.evaluation import bound, log_prob_draws, sample_figures, with_noise
+from examples.flag_values import are_positive
 from examples.flow_parts import LOG_SCALE_BOUND, TRANSFORMERS, make_density, make_transformer
 from examples.report import (
     FLOW,
@@ -48,7 +49,7 @@ from examples.report import (
     table,
     write_figures,
 )
-from examples.training import BATCH_SIZE, POSITIVE, SEED, are_positive
+from examples.training import BATCH_SIZE, POSITIVE, SEED
 
 # Tried on the validation split: from one bin a value to 64 bins for 16 bits.
 SPEECH_BIN_WIDTHS = tuple(2**k for k in range(11))

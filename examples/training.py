@@ -27,11 +27,6 @@ _CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Largest norm of the gradient.
 _EMA = flags.DEFINE_float("ema_momentum", 0.995, "Averaging of the weights; 0: none.", 0.0, 0.9999)
 
 
-def are_positive(numbers) -> bool:
-    """Whether the strings of a list flag are positive integers, one at least."""
-    return bool(numbers) and all(n.isdecimal() and int(n) for n in numbers)
-
-
 def prepare(argv, output_dir) -> None:
     """What a `main` does before any work: no other arguments than flags, quiet logs, the folder.
 

@@ -40,7 +40,11 @@ def test_wrong_flags(parse, words, message):
 
 
 def test_flags_at_their_bounds(parse):
-    parse("--side=4", "--reference_rows=4", "--batches=1,2", "--components=0", "--rounds=1")
+    values = parse(
+        "--side=4", "--reference_rows=4", "--batches=1,2", "--components=0", "--rounds=1"
+    )
+    assert values.side == values.reference_rows == 4 and values.batches == ["1", "2"]
+    assert (values.components, values.rounds) == (0, 1)
 
 
 @pytest.mark.slow  # XLA compiles three functions of each network
