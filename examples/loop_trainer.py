@@ -10,7 +10,6 @@ import tensorflow as tf
 import tfp_ar
 from examples import training
 from examples.training import BATCH_SIZE, EVAL_EVERY, PATIENCE, SEED, STEPS, Curve
-from tfp_ar.bijectors import routing
 
 PROGRESS_EVERY = 20  # steps; reading the loss waits for the device
 
@@ -65,7 +64,7 @@ def train(model, data, validate, folder) -> Curve:
     @tf.function(jit_compile=True)
     def train_step(x, condition, seed):
         with tf.GradientTape() as tape:
-            log_prob = routing.log_prob(model, x, condition, seed, training=True)
+            log_prob = tfp_ar.log_prob(model, x, condition, seed, training=True)
             loss = tf.reduce_mean(tfp_ar.bits_per_dim(log_prob, model.event_shape))
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss

@@ -36,7 +36,6 @@ from examples.flag_values import are_positive
 from examples.flow_parts import NOISES, TRANSFORMERS, make_density, make_noise, make_transformer
 from examples.report import Clock, mean_and_standard_error, write_figures
 from examples.training import BATCH_SIZE, POSITIVE, SEED
-from tfp_ar.bijectors import routing
 
 tfd = tfp.distributions
 
@@ -215,7 +214,7 @@ def run() -> dict:
 
     @functools.partial(tf.function, jit_compile=True)
     def log_prob(x, labels, seed):
-        return routing.log_prob(model, x, labels, seed)
+        return tfp_ar.log_prob(model, x, labels, seed)
 
     def draws(split, stream, number):
         return log_prob_draws(log_prob, split, (SEED.value, stream), number, BATCH_SIZE.value)

@@ -11,7 +11,8 @@ from tfp_ar import (
     training,
 )
 from tfp_ar.analysis import assert_autoregressive, receptive_field
-from tfp_ar.bijectors import ARFlowBijector, bind
+from tfp_ar.bijectors import ARFlowBijector
+from tfp_ar.conditioning import bind, log_prob
 from tfp_ar.distributions import AutoregressiveDistribution, Dequantized
 from tfp_ar.export import export_saved_model
 from tfp_ar.metrics import bits_per_dim
@@ -33,6 +34,7 @@ __all__ = [
     "distributions",
     "export_saved_model",
     "layers",
+    "log_prob",
     "metrics",
     "networks",
     "receptive_field",

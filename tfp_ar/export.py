@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import routing
+from tfp_ar.conditioning import forwarding
 
 tfd = tfp.distributions
 
@@ -73,12 +73,12 @@ class _Exported(tf.Module):
     def __init__(self, distribution):
         super().__init__()
         self.held = list(distribution.variables)
-        spec = routing.open_conditioning(distribution)
+        spec = forwarding.open_conditioning(distribution)
         dtype, event = distribution.dtype, list(distribution.event_shape)
         batch = list(distribution.batch_shape)
         seed = tf.TensorSpec([2], tf.int32, SEED)
-        conditions = _condition_specs(spec, routing.float_dtype(distribution))
-        random = routing.has_random_log_prob(distribution)
+        conditions = _condition_specs(spec, forwarding.float_dtype(distribution))
+        random = forwarding.has_random_log_prob(distribution)
 
         def condition_of(parts):
             return None if spec is None else spec.join(parts)
@@ -86,11 +86,11 @@ class _Exported(tf.Module):
         def log_prob(value, *rest):
             *parts, given_seed = rest if random else (*rest, None)
             return {
-                LOG_PROB: routing.log_prob(distribution, value, condition_of(parts), given_seed)
+                LOG_PROB: forwarding.log_prob(distribution, value, condition_of(parts), given_seed)
             }
 
         def sample(n, given_seed, *parts):
-            conditioned = routing.conditioned(distribution, condition_of(parts))
+            conditioned = forwarding.conditioned(distribution, condition_of(parts))
             return {SAMPLE: conditioned.sample(n, seed=given_seed)}
 
         value = tf.TensorSpec([None, *batch, *event], dtype, VALUE)

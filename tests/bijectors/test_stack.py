@@ -14,7 +14,7 @@ from tests.compliance.registry import MaskedPairs
 from tests.networks.examples import MaskedLinear
 from tfp_ar import bind
 from tfp_ar.bijectors import Bounded, Chain, initialize, stack
-from tfp_ar.bijectors.chain import flows
+from tfp_ar.conditioning.walk import flows
 from tfp_ar.networks import Flipped
 
 tfb, tfd = tfp.bijectors, tfp.distributions

@@ -6,9 +6,18 @@ import contextlib
 import tensorflow as tf
 
 from tests.compliance.registry import LazyReversed
-from tfp_ar.internal.program import Program
+from tfp_ar.internal.compiled_network import CompiledNetwork
 
 PASS, GENERATE = "pass", "generate"
+KINDS = {
+    "InversePass": "inverse",
+    "GeneratePass": GENERATE,
+    "ImplicitPullBack": "implicit",
+    "ExactPullBack": "exact",
+    "SolvePass": "fixed_point",
+    "DensityPass": "log_prob",
+    "SamplePass": "sample",
+}
 
 
 class Ticks:
@@ -94,20 +103,33 @@ class Work:
         return Counted(*args, **kwargs)
 
     def function(self, original):
-        """Counts the runs of what the method `Program.function` gives."""
+        """Counts the runs of what the method `CompiledNetwork.function` gives."""
 
-        def counted(program, key, make, jit_compile):
-            run = original(program, key, make, jit_compile)
+        work = self
 
-            def noted(*args):
-                self.counts[key[0]] += 1
-                self._inside += 1
+        class Noted:
+            """A compiled function whose runs are counted."""
+
+            def __init__(self, run, kind):
+                self.run, self.kind = run, kind
+
+            def __call__(self, *args):
+                work.counts[self.kind] += 1
+                return self.inside(self.run, *args)
+
+            def get_concrete_function(self, *args):
+                return self.inside(self.run.get_concrete_function, *args)
+
+            def inside(self, run, *args):
+                work._inside += 1
                 try:
                     return run(*args)
                 finally:
-                    self._inside -= 1
+                    work._inside -= 1
 
-            return noted
+        def counted(compiled, network_pass, jit_compile):
+            run = original(compiled, network_pass, jit_compile)
+            return Noted(run, KINDS[type(network_pass).__name__])
 
         return counted
 
@@ -117,5 +139,5 @@ def counted(monkeypatch):
     """A `Work` that counts what is done in the block."""
     work = Work()
     with monkeypatch.context() as patch:
-        patch.setattr(Program, "function", work.function(Program.function))
+        patch.setattr(CompiledNetwork, "function", work.function(CompiledNetwork.function))
         yield work

@@ -14,7 +14,7 @@ import tensorflow_probability as tfp
 import tfp_ar
 from tests import helpers
 from tests.compliance import registry
-from tfp_ar.bijectors.chain import flows
+from tfp_ar.conditioning.walk import flows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

@@ -17,7 +17,7 @@ from tests import helpers
 from tests.compliance import counting
 from tfp_ar import ARFlowBijector
 from tfp_ar.bijectors import ActNorm
-from tfp_ar.bijectors.chain import flows
+from tfp_ar.conditioning.walk import flows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

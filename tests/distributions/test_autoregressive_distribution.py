@@ -12,7 +12,7 @@ import tfp_ar
 from tests import helpers
 from tests.distributions import examples
 from tests.distributions.examples import EXACT, SEED, categorical, distribution, raster, wavenet
-from tfp_ar.distributions.integer_support import IntegerSupport
+from tfp_ar.distributions.support import IntegerSupport
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 BOTH = {"global": [2], "local": [4, 3]}

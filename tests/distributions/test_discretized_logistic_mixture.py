@@ -8,7 +8,7 @@ from scipy import special, stats
 
 from tests import helpers
 from tfp_ar.distributions import DiscretizedLogisticMixture, LogisticMixtureHead
-from tfp_ar.distributions.integer_support import IntegerSupport
+from tfp_ar.distributions.support import IntegerSupport
 
 tfd = tfp.distributions
 LOW, HIGH = -2, 9

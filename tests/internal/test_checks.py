@@ -189,25 +189,6 @@ def test_one_of():
         checks.one_of("kind", "b", (None, "a"))
 
 
-@pytest.mark.parametrize(
-    "shape", [[2, 3], [7, 2, 3], [None, 2, 3], [None, 3], [2, None], None, tf.TensorShape([2, 3])]
-)
-def test_event_shape_takes(shape):
-    checks.event_shape("x", shape, (2, 3))
-
-
-@pytest.mark.parametrize("shape", [[3], [], [3, 2], [2, 4], [None, 4], [2, 3, 1]])
-def test_event_shape_refuses(shape):
-    with pytest.raises(ValueError) as caught:
-        checks.event_shape("x", shape, (2, 3))
-    assert str(caught.value) == f"x: expected shape [..., 2, 3], got {shape}."
-
-
-def test_event_shape_of_scalars():
-    checks.event_shape("x", [], ())
-    checks.event_shape("x", [4], ())
-
-
 def test_require_tensorflow_backend(monkeypatch):
     checks.require_tensorflow_backend("A flow")
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")

@@ -16,11 +16,11 @@ def block_params(network, block_size, x, c):
     # What is in the last block beyond the event must not matter.
     rest = np.full([len(x), number * size - network.event_size], 7.0)
     x = tf.concat([x, tf.constant(rest, x.dtype)], axis=1)
-    state, found = passes.start(), []
+    state, found = passes.initial_state(), []
     for k in range(number):
-        block, part = passes.block(tf.constant(k), state), x[:, k * size : (k + 1) * size]
-        found.append(block.params(part))
-        state = block.end(part)
+        prepared = passes.prepare(tf.constant(k * passes.size))
+        params, state = passes.advance(state, x[:, k * size : (k + 1) * size], prepared)
+        found.append(params)
     return tf.concat(found, axis=1)[:, : network.event_size]
 
 

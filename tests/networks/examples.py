@@ -97,7 +97,7 @@ class MaskedLinear(AutoregressiveNetwork):
         x = ops.reshape(x, [-1, self.event_size])
         params = ops.einsum("bj,jip->bip", x, self.kernel * ops.cast(mask, self.compute_dtype))
         if self.condition_kernel is not None:
-            parts = self.conditioning.split(conditional_input).values()
+            parts = self.conditioning.parse(conditional_input).values()
             sizes = [int(np.prod(part.shape[1:])) for part in parts]
             flat = [ops.reshape(part, [-1, n]) for part, n in zip(parts, sizes, strict=True)]
             c = ops.concatenate(flat, -1)

@@ -31,11 +31,11 @@ def test_dtypes(dtype, tolerance):
 def test_a_pass_costs_its_rows_only():
     passes = pixel_network("gated", "dilated").block_passes(2, BATCH)  # of 5 rows
     assert passes.num_blocks == 3
-    assert [s.shape[1] for s in passes.start()] == [1, 2, 1]
+    assert [s.shape[1] for s in passes.initial_state()] == [1, 2, 1]
     x = tf.zeros([BATCH, 2, 5, 1])
-    features, state = passes.run(x, passes.start(), passes.prepare(tf.constant(0)))
+    features, state = passes.run(x, passes.initial_state(), passes.prepare(tf.constant(0)))
     assert features.shape[1:3] == [2, 5]
-    assert [s.shape for s in state] == [s.shape for s in passes.start()]
+    assert [s.shape for s in state] == [s.shape for s in passes.initial_state()]
 
 
 def test_wrong_conditioning():

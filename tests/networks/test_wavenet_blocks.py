@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from tests.networks.block_passes import BATCH, assert_equal_to_parallel
 from tests.networks.examples import WAVENETS, MaskedLinear, lively, wavenet
-from tfp_ar.networks.wavenet_blocks import WaveNetBlocks
-from tfp_ar.networks.whole_event import WholeEvent
+from tfp_ar.networks.generation.reference import WholeEvent
+from tfp_ar.networks.generation.wavenet import WaveNetBlocks
 
 REPRESENTATIVE = ["plain", "taps_1", "gaps", "both_channels_2", "sinusoidal", "everything"]
 
@@ -45,11 +45,11 @@ def test_number_of_blocks(block_size, number):
 def test_a_pass_costs_its_steps_only():
     passes = wavenet("many_blocks").block_passes(2, BATCH)
     # The past a block reads is that of its taps, whatever the length of the event.
-    assert [s.shape[1] for s in passes.start()] == [1, 1, 2, 1, 1, 2, 1, 1]
+    assert [s.shape[1] for s in passes.initial_state()] == [1, 1, 2, 1, 1, 2, 1, 1]
     x = tf.zeros([BATCH, 2, 1])
-    features, state = passes.run(x, passes.start(), passes.prepare(tf.constant(0)))
+    features, state = passes.run(x, passes.initial_state(), passes.prepare(tf.constant(0)))
     assert features.shape[1] == 2
-    assert [s.shape for s in state] == [s.shape for s in passes.start()]
+    assert [s.shape for s in state] == [s.shape for s in passes.initial_state()]
 
 
 def test_other_networks_have_the_whole_event():

@@ -6,7 +6,9 @@ import tensorflow as tf
 from tests.helpers import random_conditioning
 from tests.networks.examples import WAVENETS, lively, wavenet
 from tests.networks.generation import MODES, Emit, generator, reference, run
-from tfp_ar.networks import WaveNet, gated_stack, wavenet_sampler
+from tfp_ar.networks import WaveNet
+from tfp_ar.networks.generation import taps
+from tfp_ar.networks.generation.wavenet import WaveNetSteps
 
 # Of the numbers that the two passes compute in another order; parameters are of order 1.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -121,7 +123,7 @@ def test_rings_wrap_around_many_times():
 
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_blocks_may_be_grouped_in_any_way(monkeypatch, size):
-    monkeypatch.setattr(gated_stack, "_BLOCKS_A_GROUP_ON_CPU", size)  # a GPU has one group
+    monkeypatch.setattr(taps, "_BLOCKS_PER_GROUP_ON_CPU", size)  # a GPU has one group
     network = lively(wavenet("many_blocks", dtype="float64"))
     emit = Emit(network, 2)
     x = network.generate(emit, 2)
@@ -206,7 +208,7 @@ def test_the_cache_is_linear_in_the_receptive_field_and_independent_of_the_lengt
 ):
     def rows(length):
         network = WaveNet([length], kernel_size=kernel_size, dilations=dilations, skip_channels=3)
-        caches = tf.nest.flatten(wavenet_sampler._Step(network, {}).empty_caches(7))
+        caches = tf.nest.flatten(WaveNetSteps(network, {}).initial_caches(7))
         assert {tuple(cache.shape[1:]) for cache in caches} == {(7, network.residual_channels)}
         return sum(len(cache) for cache in caches)
 

@@ -3,8 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_ar.analysis.probing import has_gradient, normal, random_arguments
-from tfp_ar.analysis.random_weights import random_weights
+from tfp_ar.analysis.probes import has_gradient, normal, random_arguments, random_weights
 from tfp_ar.internal import checks
 from tfp_ar.networks.layer_network import as_network
 

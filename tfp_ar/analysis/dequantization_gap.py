@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfp_ar.bijectors import routing
+from tfp_ar.conditioning import forwarding
 from tfp_ar.distributions import Dequantized
 from tfp_ar.internal import checks
 from tfp_ar.metrics import bits_per_dim
@@ -104,7 +104,7 @@ def dequantization_gap(
     if value.ndim != 1 + len(event) or list(value.shape[1:]) != event or not len(value):
         shown = ", ".join(["n", *map(str, event)])
         raise ValueError(f"value: expected shape [{shown}], n above 0, got {list(value.shape)}.")
-    routing.check_conditioning(distribution, conditional_input)
+    forwarding.check_conditioning(distribution, conditional_input)
     parts = [np.asarray(part) for part in tf.nest.flatten(conditional_input) if part is not None]
     if any(len(part) != len(value) for part in parts):
         raise ValueError(
@@ -135,7 +135,7 @@ def _bounds(distribution, value, conditional_input, k, seed, batch_size):
 
     @tf.function(autograph=False)
     def log_weight(x, condition, noise):
-        return routing.log_prob(distribution, x, condition, noise)
+        return forwarding.log_prob(distribution, x, condition, noise)
 
     total = np.zeros(rows.shape)
     log_sum = np.full(rows.shape, -np.inf)

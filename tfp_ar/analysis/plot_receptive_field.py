@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfp_ar.analysis.probing import as_position
+from tfp_ar.analysis.probes import as_position
 
 # Label and colour of each kind of pixel; they differ in lightness too.
 POSITION = "the position"

@@ -7,8 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfp_ar.analysis.probing import as_position, has_gradient, normal, random_arguments
-from tfp_ar.analysis.random_weights import random_weights
+from tfp_ar.analysis.probes import (
+    as_position,
+    has_gradient,
+    normal,
+    random_arguments,
+    random_weights,
+)
 from tfp_ar.internal import checks
 from tfp_ar.networks import AutoregressiveNetwork
 from tfp_ar.networks.layer_network import as_network, known_input_shape

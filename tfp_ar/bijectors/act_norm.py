@@ -6,14 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_ar.bijectors.flow_cache import PairCache
-from tfp_ar.bijectors.stateful_bijector import StatefulBijector
-from tfp_ar.internal import batching, checks
-from tfp_ar.internal.variables import StableTensors
-from tfp_ar.networks.conditioning import static_shape
+from tfp_ar.bijectors.caching import CachedBijector, PairCache, TensorMemo
+from tfp_ar.internal import checks, shapes
 
 
-class ActNorm(StatefulBijector):
+class ActNorm(CachedBijector):
     """Activation normalisation: a trainable scale and shift for each channel.
 
         forward: x = exp(log_scale) u + shift
@@ -130,7 +127,7 @@ class ActNorm(StatefulBijector):
                 "call inside a tf.function."
             )
         data = np.asarray(data, np.float64)  # sums of many float32 would lose digits
-        checks.event_shape("data", data.shape, self._event_shape)
+        shapes.check_event_shape("data", data.shape, self._event_shape)
         if not data.size:
             raise ValueError(f"data: expected at least one row, got shape {list(data.shape)}.")
         if not np.isfinite(data).all():
@@ -167,17 +164,17 @@ class ActNorm(StatefulBijector):
     # The maps ------------------------------------------------------------------------------------
 
     def _augmented_forward(self, x):
-        checks.event_shape("x", static_shape(x), self._event_shape)
+        shapes.check_event_shape("x", shapes.static_shape(x), self._event_shape)
         return tf.exp(self._log_scale) * x + self._shift, {}
 
     def _augmented_inverse(self, y):
-        checks.event_shape("y", static_shape(y), self._event_shape)
+        shapes.check_event_shape("y", shapes.static_shape(y), self._event_shape)
         return (y - self._shift) * tf.exp(-self._log_scale), {}
 
     def _forward_log_det_jacobian(self, x):
         repeats = int(np.prod(self._event_shape)) // int(np.prod(self._log_scale.shape))
         log_det = repeats * tf.reduce_sum(self._log_scale)
-        return tf.broadcast_to(log_det, batching.leading(x, len(self._event_shape)))
+        return tf.broadcast_to(log_det, shapes.leading(x, len(self._event_shape)))
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)
@@ -190,9 +187,9 @@ class ActNorm(StatefulBijector):
         both = (copy.deepcopy(parameter, memo) for parameter in (self._shift, self._log_scale))
         return self.copy(**dict(zip(("shift", "log_scale"), both, strict=True)))
 
-    def change_counter(self):
+    def weights_version(self):
         """A hashable value that is the same only while shift and log_scale are."""
-        return tuple(StableTensors.key(parameter) for parameter in (self._shift, self._log_scale))
+        return tuple(TensorMemo.key(parameter) for parameter in (self._shift, self._log_scale))
 
     def _sources(self):
         tensors, variables = [], []

@@ -1,26 +1,32 @@
 """The autoregressive flow as a TFP bijector."""
 
+import dataclasses
+import functools
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import bound_conditioning
-from tfp_ar.bijectors.affine import LOG_SCALE_BOUND, Affine
-from tfp_ar.bijectors.batch_runner import BatchRunner
-from tfp_ar.bijectors.fixed_point_sampling import check_sampling, make_sampler
-from tfp_ar.bijectors.flow_cache import FlowCache
-from tfp_ar.bijectors.inverse_pass import inverse_pass, make_inverse_pass
-from tfp_ar.bijectors.sampling import CACHED
-from tfp_ar.bijectors.stateful_bijector import StatefulBijector
-from tfp_ar.bijectors.transformer_check import check_transformer
-from tfp_ar.internal import checks
-from tfp_ar.internal.program import Program
-from tfp_ar.internal.variables import StableTensors, random_states
-from tfp_ar.networks.conditioning import static_shape
+from tfp_ar.bijectors.caching import CachedBijector, TensorMemo, WeightsAwareCache, WeightsVersion
+from tfp_ar.bijectors.sampling.choose import check_sampling, make_sampler
+from tfp_ar.bijectors.sampling.fixed_point import FixedPoint
+from tfp_ar.bijectors.transformers.affine import LOG_SCALE_BOUND, Affine
+from tfp_ar.bijectors.transformers.validation import check_transformer
+from tfp_ar.conditioning.bound import BoundConditioning
+from tfp_ar.conditioning.forwarding import kwargs_of_network
+from tfp_ar.internal import checks, shapes, tf_private
+from tfp_ar.internal.compiled_network import CompiledNetwork
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
+from tfp_ar.networks.generation.reference import CACHED
 from tfp_ar.networks.layer_network import as_network
 
+tfb = tfp.bijectors
 
-class ARFlowBijector(StatefulBijector):
+
+class ARFlowBijector(CachedBijector):
     """Autoregressive flow: each variable transformed given the variables before it.
 
         forward (sampling):  x[i] = t(u[i]; params[i](x[j] for all j before i))
@@ -94,15 +100,15 @@ class ARFlowBijector(StatefulBijector):
 
     def __init__(
         self,
-        network,
-        bijector_fn=None,
-        log_scale_bound=LOG_SCALE_BOUND,
-        sampling=CACHED,
-        jit_compile=True,
-        conditional_input=None,
-        event_shape=None,
-        validate_args=False,
-        name="ar_flow",
+        network: keras.Layer,
+        bijector_fn: Callable[[tf.Tensor], tfb.Bijector] | None = None,
+        log_scale_bound: float = LOG_SCALE_BOUND,
+        sampling: str | FixedPoint = CACHED,
+        jit_compile: bool = True,
+        conditional_input: Any = None,
+        event_shape: Sequence[int] | None = None,
+        validate_args: bool = False,
+        name: str = "ar_flow",
     ):
         parameters = dict(locals())
         checks.require_tensorflow_backend("ARFlowBijector")
@@ -115,30 +121,31 @@ class ARFlowBijector(StatefulBijector):
             )
         transformer = Affine(log_scale_bound) if bijector_fn is None else bijector_fn
         check_transformer(transformer, network)
+        dtype = tf.as_dtype(network.variable_dtype)
+        memo = TensorMemo(dtype)
+        bound = BoundConditioning.of(network.conditioning, conditional_input, memo)
+        parameters["conditional_input"] = bound and bound.conditional_input
         with tf.name_scope(name) as name:
             super().__init__(
                 forward_min_event_ndims=len(network.event_shape),
-                dtype=tf.as_dtype(network.variable_dtype),
+                dtype=dtype,
                 validate_args=validate_args,
                 parameters=parameters,
                 name=name,
             )
         self._network = network
-        self._transformer = transformer
-        self._stable = StableTensors(self.dtype)
-        conditional_input = bound_conditioning.as_arrays(conditional_input)
-        self._conditional_input = parameters["conditional_input"] = conditional_input
-        if conditional_input is not None:
-            network.conditioning.split(conditional_input)
-        program = Program.of(network)
-        self._variables = program.variables  # what tf.Module sees of the network
-        self._change_counter = program.change_counter
-        self._runner = BatchRunner(network, jit_compile)
+        self._memo, self._bound = memo, bound
+        self._conditional_input = parameters["conditional_input"]  # for tf.Module, if a variable
+        self._inverse_pass = InversePass(transformer)
+        self._jit_compile = jit_compile
+        self._compiled = CompiledNetwork.of(network)
+        self._variables = self._compiled.variables  # what tf.Module sees of the network
+        self._version = self._compiled.once(WeightsVersion, _weights_version)
         self._sampler = make_sampler(network, transformer, sampling, jit_compile)
-        self._cache = FlowCache(self)
+        self._cache = WeightsAwareCache(self)
 
     @property
-    def network(self) -> keras.Layer:
+    def network(self) -> AutoregressiveNetwork:
         """The autoregressive network."""
         return self._network
 
@@ -148,23 +155,28 @@ class ARFlowBijector(StatefulBijector):
         return self._network.event_shape
 
     @property
-    def conditional_shape(self):
+    def conditional_shape(self) -> Any:
         """The shape of one `conditional_input`: None, a tuple, or a dict of tuples."""
         return self._network.conditional_shape
 
     @property
-    def conditional_input(self):
+    def conditional_input(self) -> Any:
         """The conditioning that is bound, or None."""
         return self._conditional_input
 
-    def change_counter(self):
-        """A hashable value that is the same only while the weights are."""
-        return self._change_counter()
+    @property
+    def takes_kwargs(self) -> dict[str, bool]:
+        """The keyword arguments of the methods: see `tfp_ar.conditioning`."""
+        return kwargs_of_network(self._network)
+
+    def weights_version(self) -> Hashable:
+        """Returns a value that is the same only while the weights are."""
+        return self._version()
 
     def _state(self):
         state = super()._state()
-        if self._conditional_input is not None:
-            state["condition"] = tuple(self._stable.key(part) for part in self._bound_parts)
+        if self._bound is not None:
+            state["condition"] = tuple(map(self._memo.key, self._bound.values()))
         return state
 
     def __deepcopy__(self, memo):
@@ -175,87 +187,86 @@ class ARFlowBijector(StatefulBijector):
 
     # Arguments -----------------------------------------------------------------------------------
 
-    def _resolve(self, kwargs) -> dict:
-        """Checks the methods' keyword arguments and puts in what is bound."""
-        unknown = set(kwargs) - {"conditional_input", "training"}
+    def _resolve(self, conditional_input=None, training=None, **unknown) -> dict:
+        """Checks the methods' keyword arguments; returns the conditions by kind, and `training`."""
         if unknown:
             raise TypeError(
                 f"{self.name}: expected the keyword arguments conditional_input and training, got "
                 f"{sorted(unknown)}."
             )
-        condition = kwargs.get("conditional_input")
-        if condition is None:
-            condition = self._conditional_input
-        self._network.conditioning.split(condition)
         resolved = {}
-        if condition is not None:
-            resolved["conditional_input"] = (
-                {kind: self._stable(part) for kind, part in condition.items()}
-                if isinstance(condition, dict)
-                else self._stable(condition)
-            )
-        if kwargs.get("training"):
-            resolved["training"] = kwargs["training"]
+        if conditional_input is None and self._bound is not None:
+            resolved["conditions"] = self._bound.tensors()
+        else:
+            conditions = self._network.conditioning.parse(conditional_input)
+            if conditions:
+                resolved["conditions"] = {k: self._memo(c) for k, c in conditions.items()}
+        if training:
+            resolved["training"] = training
         return resolved
 
     def _call_forward(self, x, name, **kwargs):
-        return super()._call_forward(x, name, **self._resolve(kwargs))
+        return super()._call_forward(x, name, **self._resolve(**kwargs))
 
     def _call_inverse(self, y, name, **kwargs):
-        return super()._call_inverse(y, name, **self._resolve(kwargs))
+        return super()._call_inverse(y, name, **self._resolve(**kwargs))
 
     def _call_forward_log_det_jacobian(self, x, event_ndims, name, **kwargs):
-        return super()._call_forward_log_det_jacobian(x, event_ndims, name, **self._resolve(kwargs))
+        kwargs = self._resolve(**kwargs)
+        return super()._call_forward_log_det_jacobian(x, event_ndims, name, **kwargs)
 
     def _call_inverse_log_det_jacobian(self, y, event_ndims, name, **kwargs):
-        return super()._call_inverse_log_det_jacobian(y, event_ndims, name, **self._resolve(kwargs))
+        kwargs = self._resolve(**kwargs)
+        return super()._call_inverse_log_det_jacobian(y, event_ndims, name, **kwargs)
 
-    def _checked(self, name, value, conditional_input):
-        """The value, with run-time checks if wanted, and the parts of the conditioning."""
-        checks.event_shape(name, static_shape(value), self.event_shape)
-        parts = list(self._network.conditioning.split(conditional_input).values())
+    def _checked(self, name, value, conditions):
+        """Returns the value and the conditions, with run-time checks if wanted."""
+        shapes.check_event_shape(name, shapes.static_shape(value), self.event_shape)
+        conditions = conditions or {}
         if self.validate_args:  # outside compiled code, which would drop them silently
             value = tf.debugging.check_numerics(value, f"{name}: expected finite values")
-            parts = [
-                tf.debugging.check_numerics(c, "conditional_input: expected finite values")
-                for c in parts
-            ]
-        return value, parts
+            message = "conditional_input: expected finite values"
+            conditions = {k: tf.debugging.check_numerics(c, message) for k, c in conditions.items()}
+        return value, conditions
 
     # The maps ------------------------------------------------------------------------------------
 
-    def _augmented_forward(self, u, conditional_input=None, training=None):
-        u, parts = self._checked("x", u, conditional_input)  # TFP calls forward's argument x
-        return self._runner(lambda u, *parts: self._sampler(u, parts), u, parts), {}
+    def _augmented_forward(self, u, conditions=None, training=None):
+        u, conditions = self._checked("x", u, conditions)  # TFP calls forward's argument x
+        x = self._compiled.batched(self._sampler, [u], conditions, pad=self._jit_compile)
+        return x, {}
 
     def _report(self, u, conditional_input):
-        """What `sampling_report` gives, as a tuple."""
-        conditional_input = self._resolve({"conditional_input": conditional_input})
-        u, parts = self._checked("u", u, conditional_input.get("conditional_input"))
-        return self._runner(lambda u, *parts: self._sampler.report(u, parts), u, parts)
+        """Returns what `sampling_report` gives, as a tuple."""
+        resolved = self._resolve(conditional_input=conditional_input)
+        u, conditions = self._checked("u", u, resolved.get("conditions"))
+        return self._compiled.batched(self._sampler.report, [u], conditions, pad=self._jit_compile)
 
-    def _augmented_inverse(self, x, conditional_input=None, training=None):
-        x, parts = self._checked("y", x, conditional_input)  # and inverse's argument y
+    def _augmented_inverse(self, x, conditions=None, training=None):
+        x, conditions = self._checked("y", x, conditions)  # and inverse's argument y
         if training or not tf.executing_eagerly():
-            u, ildj = inverse_pass(self._network, self._transformer, x, conditional_input, training)
-        else:
-            make = make_inverse_pass(self._transformer)
-            run = self._runner.compiled(("inverse", self._transformer), make)
-            u, ildj = self._runner(run, x, parts)
-        return u, {"ildj": ildj}
+            conditional_input = self._network.conditioning.join(list(conditions.values()))
+            u, ildj = self._inverse_pass(self._network, x, conditional_input, training)
+            return u, {"ildj": ildj}
+        weights = self._compiled.weights()
+        function = self._compiled.function(self._inverse_pass, self._jit_compile)
+        run = functools.partial(function, weights)
+        u, ildj = self._compiled.batched(run, [x], conditions, pad=self._jit_compile)
+        return u, {"ildj": ildj, "version": self._version.of_values(weights)}
 
     def _inverse_log_det_jacobian(self, y, **kwargs):
         # TFP puts the answer into these attributes: the cache must know when it is out of date.
         attributes = self._cache.inverse_attributes(y, **kwargs)
         if attributes.get("source") == "_augmented_forward":
             kwargs.pop("training", None)  # y was drawn, and drawn without dropout
-        ildj = self._augmented_inverse(y, **kwargs)[1]["ildj"]
-        attributes.update(source="_augmented_inverse", change=self.change_counter())
-        return ildj
+        found = self._augmented_inverse(y, **kwargs)[1]
+        version = found.get("version") or self.weights_version()
+        attributes.update(source="_augmented_inverse", version=version)
+        return found["ildj"]
 
     def _forward_log_det_jacobian(self, x, **kwargs):
         is_known = "source" in self._cache.forward_attributes(x, **kwargs)
-        if kwargs.get("training") and not is_known and random_states(self._network):
+        if kwargs.get("training") and not is_known and self._compiled.has_dropout:
             # Sampling, which is without dropout, would not give the y that x came from.
             raise LookupError(
                 f"{self.name}: expected, with training=True, the log-det at a tensor that "
@@ -273,36 +284,61 @@ class ARFlowBijector(StatefulBijector):
         # For slices of the batch shape: d[0] of a distribution that is bound.
         def ndims(self, x_event_ndims):
             extra = x_event_ndims - len(self.event_shape)
-            parts = [n + extra for n in self.network.conditioning.event_ndims]
-            return self.network.conditioning.join(parts)
+            conditioning = self.network.conditioning
+            return conditioning.join([n + extra for n in conditioning.event_ndims])
 
         return {"conditional_input": tfp.util.ParameterProperties(event_ndims=ndims)}
 
     # Shapes --------------------------------------------------------------------------------------
 
     def _forward_event_shape(self, input_shape):
-        checks.event_shape("input_shape", _as_list(input_shape), self.event_shape)
+        shapes.check_event_shape("input_shape", _as_list(input_shape), self.event_shape)
         return input_shape
 
     def _inverse_event_shape(self, output_shape):
-        checks.event_shape("output_shape", _as_list(output_shape), self.event_shape)
+        shapes.check_event_shape("output_shape", _as_list(output_shape), self.event_shape)
         return output_shape
 
-    @property
-    def _bound_parts(self):
-        return self._network.conditioning.split(self._conditional_input).values()
-
     def _batch_shape(self, x_event_ndims):
-        shape = bound_conditioning.batch_shape(self._network.conditioning, self._conditional_input)
-        extra = x_event_ndims - len(self.event_shape)
+        if self._bound is None:
+            return tf.TensorShape([])
+        shape, extra = self._bound.batch_shape(), x_event_ndims - len(self.event_shape)
         return shape[: max(shape.rank - extra, 0)]
 
     def _batch_shape_tensor(self, x_event_ndims):
-        shape = bound_conditioning.batch_shape_tensor(
-            self._network.conditioning, self._conditional_input, self._stable
-        )
+        shape = [] if self._bound is None else self._bound.leading()
         extra = x_event_ndims - len(self.event_shape)
         return tf.convert_to_tensor(shape[: max(len(shape) - extra, 0)], tf.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class InversePass:
+    """The inverse map of a flow: one parallel pass, with its log-det.
+
+    Args:
+      transformer: params [..., num_params] -> elementwise bijector; hashable.
+    """
+
+    transformer: Callable
+
+    def __call__(
+        self,
+        network: AutoregressiveNetwork,
+        x: tf.Tensor,
+        conditional_input: Any = None,
+        training: bool | None = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns u [..., *event_shape] and log|det du/dx| [...] for x [..., *event_shape]."""
+        bijector = self.transformer(network(x, conditional_input, training=training))
+        u = bijector.inverse(x)
+        ildj = bijector.inverse_log_det_jacobian(x, event_ndims=0)
+        ildj = tf.broadcast_to(ildj, tf.shape(u))  # a constant log-det comes as a scalar
+        return u, tf.reduce_sum(ildj, axis=list(range(-len(network.event_shape), 0)))
+
+
+def _weights_version(network) -> WeightsVersion:
+    network_ref = weakref.ref(network)
+    return WeightsVersion(lambda: tf_private.raw_variables(network_ref()))
 
 
 def _as_list(shape):

@@ -6,7 +6,8 @@ import numbers
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import cache_util
+
+from tfp_ar.internal.tfp_private import cache_util
 
 tfb = tfp.bijectors
 

@@ -1,14 +1,18 @@
 """A chain of bijectors with one conditioning argument for all of it."""
 
 import copy
+from collections.abc import Iterable
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector
-from tfp_ar.bijectors.uncached import Uncached
+from tfp_ar.bijectors.caching import PassThroughCache
+from tfp_ar.conditioning.forwarding import forwarded_kwargs, taken_kwargs
+from tfp_ar.internal import tfp_private
 
 tfb = tfp.bijectors
+
+_KEYWORDS = ("conditional_input", "training")  # known even where no member takes them
 
 
 class Chain(tfb.Composition):
@@ -38,7 +42,12 @@ class Chain(tfb.Composition):
     TensorShape([5, 4])
     """
 
-    def __init__(self, bijectors, validate_args=False, name=None):
+    def __init__(
+        self,
+        bijectors: Iterable[tfb.Bijector],
+        validate_args: bool = False,
+        name: str | None = None,
+    ):
         parameters = dict(locals())
         bijectors = list(bijectors)
         name = name or "_of_".join(["chain", *(b.name for b in bijectors)]).replace("/", "")
@@ -53,7 +62,12 @@ class Chain(tfb.Composition):
                 validate_args=validate_args,
             )
         # The bijectors have caches of their own, which know when an answer is stale.
-        self._cache = Uncached(self)
+        self._cache = PassThroughCache(self)
+
+    @property
+    def takes_kwargs(self) -> dict[str, bool]:
+        """The keyword arguments that members take: see `tfp_ar.conditioning`."""
+        return taken_kwargs(list(self.bijectors))
 
     def __copy__(self):
         return self.copy()  # with a cache of its own
@@ -62,68 +76,39 @@ class Chain(tfb.Composition):
         return self.copy(bijectors=copy.deepcopy(list(self.bijectors), memo))
 
     def _walk_forward(self, step_fn, x, **kwargs):
-        self._check(kwargs)
-        for bijector in reversed(self.bijectors):
-            x = step_fn(bijector, x, **self._kwargs_of(bijector, kwargs))
+        for bijector, own in reversed(self._with_kwargs(kwargs)):
+            x = step_fn(bijector, x, **own)
         return x
 
     def _walk_inverse(self, step_fn, y, **kwargs):
-        self._check(kwargs)
-        for bijector in self.bijectors:
-            y = step_fn(bijector, y, **self._kwargs_of(bijector, kwargs))
+        for bijector, own in self._with_kwargs(kwargs):
+            y = step_fn(bijector, y, **own)
         return y
 
-    def _check(self, kwargs):
-        if kwargs.get("conditional_input") is not None and not takes_conditioning(self):
+    def _with_kwargs(self, kwargs) -> list:
+        """Returns pairs of each bijector and what it takes of the keyword arguments."""
+        if not kwargs:
+            return [(bijector, {}) for bijector in self.bijectors]
+        taken, names = self.takes_kwargs, {b.name for b in self.bijectors}
+        if kwargs.get("conditional_input") is not None and "conditional_input" not in taken:
             raise ValueError(
                 f"conditional_input: no bijector of {self.name!r} is conditioned; it would be "
                 "ignored."
             )
-        names = {b.name for b in self.bijectors} | {"conditional_input", "training"}
-        if set(kwargs) - names:
+        known = {*names, *taken, *_KEYWORDS}
+        if set(kwargs) - known:
             raise TypeError(
-                f"{self.name}: expected keyword arguments among {sorted(names)}, got "
-                f"{sorted(set(kwargs) - names)}."
+                f"{self.name}: expected keyword arguments among {sorted(known)}, got "
+                f"{sorted(set(kwargs) - known)}."
             )
-
-    def _kwargs_of(self, bijector, kwargs):
-        return {**condition_kwargs(bijector, kwargs), **kwargs.get(bijector.name, {})}
+        shared = {name: value for name, value in kwargs.items() if name in taken}
+        return [
+            (bijector, {**forwarded_kwargs(bijector, shared), **kwargs.get(bijector.name, {})})
+            for bijector in self.bijectors
+        ]
 
     def _is_increasing(self, **kwargs):
-        signs = [b._internal_is_increasing(**self._kwargs_of(b, kwargs)) for b in self.bijectors]
         increasing = True
-        for sign in signs:
-            increasing = increasing == sign
+        for bijector, own in self._with_kwargs(kwargs):
+            increasing = increasing == tfp_private.is_increasing(bijector, **own)
         return increasing
-
-
-def flows(bijector) -> list[ARFlowBijector]:
-    """All flows in `bijector`: itself, or those in a composition or an inverse."""
-    if isinstance(bijector, ARFlowBijector):
-        return [bijector]
-    return [flow for member in _members(bijector) for flow in flows(member)]
-
-
-def takes_conditioning(bijector) -> bool:
-    """Whether a flow in `bijector` is conditioned."""
-    return any(flow.conditional_shape is not None for flow in flows(bijector))
-
-
-def _members(bijector) -> list:
-    if isinstance(bijector, tfb.Composition):
-        return list(tf.nest.flatten(bijector.bijectors))
-    inner = getattr(bijector, "bijector", None)  # tfb.Invert
-    return [inner] if isinstance(inner, tfb.Bijector) else []
-
-
-def condition_kwargs(bijector, kwargs) -> dict:
-    """What `bijector` takes of `conditional_input` and `training` in `kwargs`, in its own form."""
-    if not flows(bijector):
-        return {}
-    if isinstance(bijector, (ARFlowBijector, Chain)):
-        wanted = ["training", "conditional_input"] if takes_conditioning(bijector) else ["training"]
-        return {key: kwargs[key] for key in wanted if key in kwargs}
-    if isinstance(bijector, tfb.Composition):  # TFP's own: by name
-        by_name = {member.name: condition_kwargs(member, kwargs) for member in _members(bijector)}
-        return {name: inner for name, inner in by_name.items() if inner}
-    return condition_kwargs(_members(bijector)[0], kwargs)  # tfb.Invert passes all on

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import routing
 from tfp_ar.bijectors.act_norm import ActNorm
-from tfp_ar.bijectors.bind import members
+from tfp_ar.conditioning import forwarding, walk
+from tfp_ar.internal import tfp_private
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -62,19 +62,19 @@ def initialize(bijector_or_distribution, data, conditional_input=None, seed=_SEE
             f"bijector_or_distribution: expected an ActNorm in it, got none in {whole.name!r}."
         )
     act_norms = _act_norms(whole)
-    walk = _Walk(seed, len(act_norms))
+    passage = _Passage(seed, len(act_norms))
     value = tf.cast(data, act_norms[0].dtype)
-    whole = routing.conditioned(whole, conditional_input)  # the ActNorms in it are the same
+    whole = forwarding.conditioned(whole, conditional_input)  # the ActNorms in it are the same
     if isinstance(whole, tfb.Bijector):
-        walk.through(whole, value, forward=False)
+        passage.through(whole, value, forward=False)
     else:
-        walk.distribution(whole, value)
-    for act_norm, values in walk.found:
+        passage.distribution(whole, value)
+    for act_norm, values in passage.found:
         act_norm.assign(*values)
 
 
-class _Walk:
-    """Goes from the data side to the base and collects what to assign to each ActNorm."""
+class _Passage:
+    """Passes data on towards the base and collects what to assign to each ActNorm."""
 
     def __init__(self, seed, num_act_norms):
         self.seed, self.num_act_norms = seed, num_act_norms
@@ -84,15 +84,15 @@ class _Walk:
         """Through what stands around or inside `distribution`, as far as there are ActNorms."""
         if not _act_norms(distribution):
             return
-        inner = getattr(distribution, "distribution", None)
-        if not isinstance(inner, tfd.Distribution):
+        inner = walk.inner_distribution(distribution)
+        if inner is None:
             raise ValueError(_out_of_reach(distribution))
         if hasattr(distribution, "dequantizer"):
             if not tf.is_symbolic_tensor(value):  # those are refused when an ActNorm is met
                 distribution.support.check(value, "data")
             seed = tfp.random.sanitize_seed(self.seed)
             value = distribution.dequantizer.dequantize(value, 1, seed)[0][0]
-        elif routing.is_transformed(distribution):
+        elif walk.is_transformed(distribution):
             value = self.through(distribution.bijector, value, forward=False)
         self.distribution(inner, value)
 
@@ -105,12 +105,11 @@ class _Walk:
         if not _act_norms(bijector):
             return bijector.forward(value) if forward else bijector.inverse(value)
         if isinstance(bijector, tfb.Composition):
-            walk = bijector._call_walk_forward if forward else bijector._call_walk_inverse
-            return walk(lambda member, v, **_: self.through(member, v, forward), value)
-        inner = getattr(bijector, "bijector", None)  # tfb.Invert
-        if not isinstance(inner, tfb.Bijector):
-            raise ValueError(_out_of_reach(bijector))
-        return self.through(inner, value, not forward)
+            pass_on = tfp_private.walk_forward if forward else tfp_private.walk_inverse
+            return pass_on(bijector, lambda b, v, **_: self.through(b, v, forward), value)
+        for inner in walk.inner_bijectors(bijector):  # of tfb.Invert
+            return self.through(inner, value, not forward)
+        raise ValueError(_out_of_reach(bijector))
 
     def _act_norm(self, act_norm, value, forward):
         if any(known is act_norm for known, _ in self.found):
@@ -129,7 +128,7 @@ class _Walk:
 
 def _act_norms(value) -> list[ActNorm]:
     """All that `value` holds, wherever."""
-    return [member for member in members(value) if isinstance(member, ActNorm)]
+    return [member for member in walk.members(value) if isinstance(member, ActNorm)]
 
 
 def _out_of_reach(holder) -> str:

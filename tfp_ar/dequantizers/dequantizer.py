@@ -1,6 +1,7 @@
-"""What `tfp_ar.Dequantized` asks of the noise that it adds to integers."""
+"""The interface of the noise that `tfp_ar.Dequantized` adds to integers."""
 
 import inspect
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,14 +13,16 @@ class Dequantizer(tf.Module):
     If its networks have dropout, `dequantize` takes one argument more, `training=None`.
 
     >>> class Middle(Dequantizer):  # no noise at all: the value of the density in the middle
-    ...     def dequantize(self, x, num_samples, seed):
+    ...     def dequantize(
+        self, x: tf.Tensor, num_samples: int, seed: Any
+    ) -> tuple[tf.Tensor, Any]:
     ...         return tf.repeat(x[tf.newaxis], num_samples, axis=0) + 0.5, 0.0
     >>> one = tfp_ar.Dequantized(tfd.Uniform(0.0, 4.0), Middle())
     >>> print(one.prob(3).numpy())
     0.25
     """
 
-    def dequantize(self, x, num_samples, seed):
+    def dequantize(self, x: tf.Tensor, num_samples: int, seed: Any) -> tuple[tf.Tensor, Any]:
         """Draws x + u, several times.
 
         Args:
@@ -35,6 +38,7 @@ class Dequantizer(tf.Module):
         )
 
     @property
-    def takes_training(self) -> bool:
-        """Whether `dequantize` has the argument `training`."""
-        return "training" in inspect.signature(self.dequantize).parameters
+    def takes_kwargs(self) -> dict[str, bool]:
+        """The further keyword arguments of `dequantize`: see `tfp_ar.conditioning`."""
+        _, _, _, *further = inspect.signature(self.dequantize).parameters.values()
+        return {p.name: True for p in further if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfp_ar.dequantizers.dequantizer import Dequantizer
-from tfp_ar.internal.noise import random_bits
+from tfp_ar.internal.random import random_bits
 
 _MOST_BITS = 31  # of noise; they are handled as int32
 _EXPONENT_BIAS, _MANTISSA_BITS = 127, 23  # of float32

@@ -4,18 +4,23 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import Bounded
-from tfp_ar.bijectors.chain import condition_kwargs, flows
+from tfp_ar.bijectors import ARFlowBijector, Bounded
+from tfp_ar.conditioning import walk
+from tfp_ar.conditioning.forwarding import forwarded_kwargs, given_kwargs, taken_kwargs
 from tfp_ar.dequantizers.dequantizer import Dequantizer
-from tfp_ar.dequantizers.noise_flow import make_encoder, make_noise_flow
 from tfp_ar.dequantizers.uniform import Uniform, keep_inside
-from tfp_ar.internal import batching, checks
-from tfp_ar.internal.variables import RawVariables
-from tfp_ar.networks.conditioning import static_shape
+from tfp_ar.internal import checks, shapes
+from tfp_ar.internal.variables import RawVariables, random_states
+from tfp_ar.networks import GatedPixelCNN, WaveNet
+from tfp_ar.networks.wavenet import default_dilations
 
 tfb = tfp.bijectors
 
 _UNIFORM = Uniform()
+
+# Noise depends on what is near: a short reach will do.
+_NUM_LAYERS = 3  # of WaveNet, dilations 1, 2, 4: 8 steps; of GatedPixelCNN: 3 pixels to each side
+_ENCODER_DILATIONS = (1, 2)  # 3 steps or pixels to each side
 
 
 class Variational(Dequantizer):
@@ -124,8 +129,8 @@ class Variational(Dequantizer):
                 f"event_shape: expected [L], [L, C] or [H, W, C], got {list(event_shape)}."
             )
         width = checks.positive_int("width", width)
-        bijector = make_noise_flow(event_shape, width, dropout, seed, dtype)
-        return cls(bijector, low, high, make_encoder(map_shape(event_shape), width, dtype))
+        bijector = _make_noise_flow(event_shape, width, dropout, seed, dtype)
+        return cls(bijector, low, high, _make_encoder(map_shape(event_shape), width, dtype))
 
     @property
     def bijector(self) -> tfb.Bijector:
@@ -138,13 +143,19 @@ class Variational(Dequantizer):
         return self._encoder
 
     @property
+    def takes_kwargs(self) -> dict[str, bool]:
+        """The keyword argument `training` of `dequantize`: see `tfp_ar.conditioning`."""
+        has_dropout = self._encoder is not None and bool(random_states(self._encoder))
+        return {"training": has_dropout or taken_kwargs(self._bijector).get("training", False)}
+
+    @property
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one x."""
         return self._event_shape
 
     def dequantize(self, x, num_samples, seed, training=None):
         """See `Dequantizer`; `training`: whether dropout is on. log q is [K, ...]."""
-        checks.event_shape("x", static_shape(x), self._event_shape)
+        shapes.check_event_shape("x", shapes.static_shape(x), self._event_shape)
         u, log_q = self.transform(x, _UNIFORM.noise(x, num_samples, seed), training)
         return x + u, log_q
 
@@ -161,10 +172,8 @@ class Variational(Dequantizer):
         ndims = len(self._event_shape)
         # q's networks may be of another dtype than p's.
         e = tf.cast(self._unit.inverse(v), self._flow_dtype)
-        kwargs = {"conditional_input": self.condition(x, training)}
-        if training:
-            kwargs["training"] = training
-        kwargs = condition_kwargs(self._bijector, kwargs)
+        kwargs = {"conditional_input": self.condition(x, training), "training": training}
+        kwargs = forwarded_kwargs(self._bijector, given_kwargs(kwargs))
         z = self._bijector.forward(e, **kwargs)
         log_det = self._bijector.forward_log_det_jacobian(e, event_ndims=ndims, **kwargs)
         e, z = tf.cast(e, x.dtype), tf.cast(z, x.dtype)
@@ -183,10 +192,10 @@ class Variational(Dequantizer):
         if self._encoder is None:
             return scaled
         ndims = len(self._map_shape)
-        leading = batching.leading(scaled, ndims)
-        (rows,) = batching.flatten([scaled], [ndims], leading)
-        parts = self._conditioning.split(self._encoder(rows, training=training))
-        return self._conditioning.join([batching.unflatten(c, leading) for c in parts.values()])
+        leading = shapes.leading(scaled, ndims)
+        (rows,) = shapes.flatten([scaled], [ndims], leading)
+        conditions = self._conditioning.parse(self._encoder(rows, training=training))
+        return self._conditioning.join([shapes.unflatten(c, leading) for c in conditions.values()])
 
     def _check_encoder(self):
         example = tf.zeros([1, *self._map_shape], self._flow_dtype)
@@ -201,7 +210,7 @@ class Variational(Dequantizer):
                     f"[{shown}]: {error}"
                 ) from error
         try:
-            self._conditioning.split_batch(example, 1)
+            self._conditioning.parse_batch(example, 1)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"encoder: {given} is not what the flows are conditioned on: {error}"
@@ -209,17 +218,17 @@ class Variational(Dequantizer):
 
 
 def map_shape(event_shape) -> tuple[int, ...]:
-    """The shape of one x with its channels last: [L] is of one channel."""
+    """Returns the shape of one x with its channels last: [L] is of one channel."""
     return (*event_shape, 1) if len(event_shape) == 1 else tuple(event_shape)
 
 
 def _of_flows(bijector):
-    """Event shape, conditioning and dtype of the flows in a bijector.
+    """Returns event shape, conditioning and dtype of the flows in a bijector.
 
     Raises:
       ValueError: if they do not agree, or none is conditioned.
     """
-    found = flows(bijector)
+    found = walk.flows(bijector)
     conditioned = [f for f in found if f.network.conditioning and f.conditional_input is None]
     if not conditioned:
         raise ValueError(
@@ -232,3 +241,40 @@ def _of_flows(bijector):
             raise ValueError(f"bijector: expected flows of one {what}, got {shapes}.")
     first = conditioned[0]
     return first.event_shape, first.network.conditioning, first.dtype
+
+
+def _make_noise_flow(event_shape, width, dropout=0.0, seed=None, dtype=None) -> tfb.Bijector:
+    """Returns an inverse autoregressive flow, conditioned on a map of `width` channels."""
+    settings = {
+        "conditional_shape": [*event_shape[: _num_positions(event_shape)], width],
+        "dropout": dropout,
+        "seed": seed,
+        "dtype": dtype,
+    }
+    if len(event_shape) == 3:
+        network = GatedPixelCNN(event_shape, filters=width, num_layers=_NUM_LAYERS, **settings)
+    else:
+        dilations = default_dilations(event_shape[0], kernel_size=2)[:_NUM_LAYERS]
+        network = WaveNet(event_shape, residual_channels=width, dilations=dilations, **settings)
+    return tfb.Invert(ARFlowBijector(network, name="noise_flow"))
+
+
+def _make_encoder(map_shape, width, dtype=None) -> keras.Layer:
+    """Returns convolutions from a map of x, [*positions, C], to one of `width` channels."""
+    convolution = keras.layers.Conv2D if len(map_shape) == 3 else keras.layers.Conv1D
+    settings = {
+        "filters": width,
+        "padding": "same",
+        "data_format": "channels_last",  # whatever Keras' default is
+        "dtype": dtype,
+    }
+    layers = [
+        convolution(kernel_size=3, dilation_rate=rate, activation="relu", **settings)
+        for rate in _ENCODER_DILATIONS
+    ]
+    last = convolution(kernel_size=1, **settings)
+    return keras.Sequential([*layers, last], name="encoder")
+
+
+def _num_positions(event_shape) -> int:
+    return max(len(event_shape) - 1, 1)

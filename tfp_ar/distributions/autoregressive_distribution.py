@@ -1,32 +1,34 @@
 """An autoregressive network as a distribution."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import bound_conditioning
-from tfp_ar.bijectors.batch_runner import BatchRunner
-from tfp_ar.bijectors.routing import conditioned
-from tfp_ar.bijectors.sampling import CACHED, SAMPLING
-from tfp_ar.distributions.conditional import (
+from tfp_ar.conditioning.bound import BoundConditioning
+from tfp_ar.conditioning.forwarding import conditioned, kwargs_of_network
+from tfp_ar.distributions.event_sampler import EventSampler
+from tfp_ar.distributions.support import IntegerSupport, Support
+from tfp_ar.distributions.validation import (
     check_distribution_fn,
     check_input_transform,
     variables_in_rows,
 )
-from tfp_ar.distributions.conditional_sampler import ConditionalSampler
-from tfp_ar.distributions.density_pass import density_pass, make_density_pass
-from tfp_ar.distributions.integer_support import IntegerSupport
-from tfp_ar.distributions.network_distribution import NetworkDistribution
-from tfp_ar.distributions.support import Support
-from tfp_ar.internal import batching, checks
-from tfp_ar.internal.program import Program
-from tfp_ar.networks.conditioning import static_shape
+from tfp_ar.internal import checks, shapes
+from tfp_ar.internal.compiled_network import CompiledNetwork
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
+from tfp_ar.networks.generation.reference import CACHED, SAMPLING
 from tfp_ar.networks.layer_network import as_network
 
 tfd = tfp.distributions
 
 
-class AutoregressiveDistribution(NetworkDistribution):
+class AutoregressiveDistribution(tfd.Distribution):
     """Each variable has a distribution whose parameters depend on the variables before it.
 
         log_prob(x) = sum_i log p_i(x[i]),
@@ -98,19 +100,17 @@ class AutoregressiveDistribution(NetworkDistribution):
     [1.5849625 1.5849625]
     """
 
-    routes_kwargs = True  # see bijectors/routing.py
-
     def __init__(
         self,
-        network,
-        distribution_fn,
-        input_transform=None,
-        sampling=CACHED,
-        jit_compile=True,
-        conditional_input=None,
-        validate_args=False,
-        allow_nan_stats=True,
-        name="autoregressive",
+        network: keras.Layer,
+        distribution_fn: Callable[[tf.Tensor], tfd.Distribution],
+        input_transform: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        sampling: str = CACHED,
+        jit_compile: bool = True,
+        conditional_input: Any = None,
+        validate_args: bool = False,
+        allow_nan_stats: bool = True,
+        name: str = "autoregressive",
     ):
         parameters = dict(locals())
         checks.require_tensorflow_backend("AutoregressiveDistribution")
@@ -124,10 +124,9 @@ class AutoregressiveDistribution(NetworkDistribution):
         checks.one_of("sampling", sampling, SAMPLING)
         conditional = check_distribution_fn(distribution_fn, network)
         check_input_transform(input_transform, network, conditional.support, sampling)
-        conditional_input = bound_conditioning.as_arrays(conditional_input)
-        if conditional_input is not None:
-            network.conditioning.split(conditional_input)
-        self._conditional_input = parameters["conditional_input"] = conditional_input
+        as_tensor = functools.partial(_as_tensor, dtype=float_dtype)
+        bound = BoundConditioning.of(network.conditioning, conditional_input, as_tensor)
+        parameters["conditional_input"] = bound and bound.conditional_input
         with tf.name_scope(name) as name:
             super().__init__(
                 dtype=conditional.dtype,
@@ -137,14 +136,17 @@ class AutoregressiveDistribution(NetworkDistribution):
                 parameters=parameters,
                 name=name,
             )
-        self._network = network
+        self._network, self._bound = network, bound
+        self._conditional_input = parameters["conditional_input"]  # for tf.Module, if a variable
         self._distribution_fn = distribution_fn
         self._input_transform = input_transform
         self._support = conditional.support
         self._float_dtype = float_dtype
-        self._variables = Program.of(network).variables  # what tf.Module sees of the network
-        self._runner = BatchRunner(network, jit_compile)
-        self._sampler = ConditionalSampler(
+        self._jit_compile = jit_compile
+        self._compiled = CompiledNetwork.of(network)
+        self._variables = self._compiled.variables  # what tf.Module sees of the network
+        self._density_pass = DensityPass(distribution_fn, input_transform)
+        self._sampler = EventSampler(
             network,
             distribution_fn,
             input_transform,
@@ -154,12 +156,27 @@ class AutoregressiveDistribution(NetworkDistribution):
         )
 
     @property
-    def distribution_fn(self):
+    def network(self) -> AutoregressiveNetwork:
+        """The autoregressive network."""
+        return self._network
+
+    @property
+    def conditional_input(self) -> Any:
+        """The conditioning that is bound, or None."""
+        return self._conditional_input
+
+    @property
+    def takes_kwargs(self) -> dict[str, bool]:
+        """The keyword arguments of the methods: see `tfp_ar.conditioning`."""
+        return kwargs_of_network(self._network)
+
+    @property
+    def distribution_fn(self) -> Callable:
         """The function from parameters to the distribution of a variable."""
         return self._distribution_fn
 
     @property
-    def input_transform(self):
+    def input_transform(self) -> Callable | None:
         """The function from values to what the network sees of them, or None."""
         return self._input_transform
 
@@ -181,6 +198,34 @@ class AutoregressiveDistribution(NetworkDistribution):
             return None  # there is none onto integers
         scalar = self._distribution_fn(tf.zeros([self._network.num_params], self._float_dtype))
         return scalar.experimental_default_event_space_bijector()
+
+    def __deepcopy__(self, memo):
+        raise TypeError(
+            f"{self.name}: a deep copy would share the network's weights. Make another network "
+            "(network.from_config(network.get_config())) and a distribution on it."
+        )
+
+    def _event_shape(self):
+        return tf.TensorShape(self._network.event_shape)
+
+    def _event_shape_tensor(self):
+        return tf.constant(self._network.event_shape, tf.int32)
+
+    def _batch_shape(self):
+        return tf.TensorShape([]) if self._bound is None else self._bound.batch_shape()
+
+    def _batch_shape_tensor(self):
+        return tf.convert_to_tensor(self._leading(), tf.int32)
+
+    def _leading(self) -> list:
+        """Returns the batch shape, as ints and scalar tensors."""
+        return [] if self._bound is None else self._bound.leading()
+
+    def _conditions(self) -> dict:
+        """Returns the conditions that are bound, as tensors by kind; checks that none is missing."""
+        if self._bound is None:
+            return self._network.conditioning.parse(None)
+        return self._bound.tensors()
 
     # Densities -----------------------------------------------------------------------------------
 
@@ -206,7 +251,7 @@ class AutoregressiveDistribution(NetworkDistribution):
         return self._support.assertions(value) if self.validate_args else ()
 
     def _log_prob(self, value, conditional_input=None, training=None):
-        checks.event_shape("value", static_shape(value), self.event_shape)
+        shapes.check_event_shape("value", shapes.static_shape(value), self.event_shape)
         bound = conditioned(self, conditional_input)
         x = tf.cast(value, self._float_dtype)
         inside = self._support.contains(value) & self._support.contains(x)  # it may be inf now
@@ -217,12 +262,13 @@ class AutoregressiveDistribution(NetworkDistribution):
         return tf.where(inside, log_prob, tf.constant(-np.inf, log_prob.dtype))
 
     def _log_prob_inside(self, x, training):
-        functions, parts = (self._distribution_fn, self._input_transform), self._parts()
+        conditions = self._conditions()
         if training or not tf.executing_eagerly():
-            condition = self._network.conditioning.join(parts)
-            return density_pass(self._network, *functions, x, condition, training)
-        run = self._runner.compiled(("log_prob", *functions), make_density_pass(*functions))
-        return self._runner(run, x, parts)
+            conditional_input = self._network.conditioning.join(list(conditions.values()))
+            return self._density_pass(self._network, x, conditional_input, training)
+        function = self._compiled.function(self._density_pass, self._jit_compile)
+        run = functools.partial(function, self._compiled.weights())
+        return self._compiled.batched(run, [x], conditions, pad=self._jit_compile)
 
     # Samples -------------------------------------------------------------------------------------
 
@@ -233,11 +279,11 @@ class AutoregressiveDistribution(NetworkDistribution):
     def _sample_n(self, n, seed=None):
         static = tf.get_static_value(n)
         shape = [n if static is None else int(static), *self._leading()]
-        x = self._sampler.sample(shape, tfp.random.sanitize_seed(seed), self._parts())
+        x = self._sampler.sample(shape, tfp.random.sanitize_seed(seed), self._conditions())
         return tf.cast(x, self.dtype)
 
-    def greedy(self, conditional_input=None):
-        """Each variable the mode of its conditional, given the modes before it.
+    def greedy(self, conditional_input: Any = None) -> tf.Tensor:
+        """Takes for each variable the mode of its conditional, given the modes before it.
 
         That is not the mode of the joint law: the most probable beginning need not be that of the
         most probable x.
@@ -254,10 +300,12 @@ class AutoregressiveDistribution(NetworkDistribution):
         Cost: one sequential pass.
         """
         bound = conditioned(self, conditional_input)
-        x = bound._sampler.greedy(bound._leading(), bound._parts())
+        x = bound._sampler.greedy(bound._leading(), bound._conditions())
         return tf.cast(x, self.dtype)
 
-    def complete(self, value, num_rows, seed=None, conditional_input=None):
+    def complete(
+        self, value: Any, num_rows: int, seed: Any = None, conditional_input: Any = None
+    ) -> tf.Tensor:
         """Draws the rest of events whose first rows are given: all after these is ignored.
 
         The same seed gives for `num_rows=0` what `sample` gives for it.
@@ -279,7 +327,7 @@ class AutoregressiveDistribution(NetworkDistribution):
         Cost: one sequential pass, whatever is given.
         """
         value = self._as_given(value)
-        checks.event_shape("value", static_shape(value), self.event_shape)
+        shapes.check_event_shape("value", shapes.static_shape(value), self.event_shape)
         height, *row = self._network.event_shape
         num_given = variables_in_rows(self._network, num_rows)
         self._support.check_dtype("value", value.dtype)
@@ -288,15 +336,46 @@ class AutoregressiveDistribution(NetworkDistribution):
         with tf.control_dependencies(self._support.assertions(given)):
             given = tf.identity(given)
         shape = list(
-            batching.broadcast_leading([batching.leading(value, -axis), tuple(bound._leading())])
+            shapes.broadcast_leading([shapes.leading(value, -axis), tuple(bound._leading())])
         )
         x = bound._sampler.complete(
             tf.cast(tf.concat([given, tf.zeros_like(rest)], axis), self._float_dtype),
             num_given,
             shape,
             tfp.random.sanitize_seed(seed),
-            bound._parts(),
+            bound._conditions(),
         )
         drawn = tf.cast(tf.split(x, [num_rows, height - num_rows], axis=axis)[1], value.dtype)
         given = tf.broadcast_to(given, [*shape, num_rows, *row])
         return tf.concat([given, drawn], axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class DensityPass:
+    """The log-probability of values under their conditionals: one parallel pass.
+
+    Args:
+      distribution_fn: params [..., num_params] -> a distribution of scalars; hashable.
+      input_transform: elementwise, what the network sees of x; hashable; or None.
+    """
+
+    distribution_fn: Callable
+    input_transform: Callable | None
+
+    def __call__(
+        self,
+        network: AutoregressiveNetwork,
+        x: tf.Tensor,
+        conditional_input: Any = None,
+        training: bool | None = False,
+    ) -> tf.Tensor:
+        """Returns log-probabilities [...], summed over the variables, of x [..., *event_shape]."""
+        shown = x if self.input_transform is None else self.input_transform(x)
+        params = network(shown, conditional_input, training=training)
+        distribution = self.distribution_fn(params)
+        log_prob = distribution.log_prob(tf.cast(x, distribution.dtype))
+        return tf.reduce_sum(log_prob, axis=list(range(-len(network.event_shape), 0)))
+
+
+def _as_tensor(value, dtype):
+    return tf.cast(tf.convert_to_tensor(value), dtype)

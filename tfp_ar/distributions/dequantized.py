@@ -3,12 +3,18 @@
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import prefer_static as ps
 
-from tfp_ar.bijectors.routing import check_conditioning, conditioned, routed
+from tfp_ar.conditioning.forwarding import (
+    check_conditioning,
+    conditioned,
+    forwarded_kwargs,
+    given_kwargs,
+    taken_kwargs,
+)
 from tfp_ar.dequantizers import Dequantizer, Uniform
-from tfp_ar.distributions.integer_support import IntegerSupport
-from tfp_ar.internal import checks
+from tfp_ar.distributions.support import IntegerSupport
+from tfp_ar.internal import checks, shapes
+from tfp_ar.internal.tfp_private import prefer_static as ps
 
 tfd = tfp.distributions
 
@@ -68,17 +74,14 @@ class Dequantized(tfd.Distribution):
     0.73
     """
 
-    routes_kwargs = True  # see bijectors/routing.py
-    random_log_prob = True
-
     def __init__(
         self,
-        distribution,
-        dequantizer=_UNIFORM,
-        num_importance_samples=1,
-        validate_args=False,
-        allow_nan_stats=True,
-        name="dequantized",
+        distribution: tfd.Distribution,
+        dequantizer: Dequantizer = _UNIFORM,
+        num_importance_samples: int = 1,
+        validate_args: bool = False,
+        allow_nan_stats: bool = True,
+        name: str = "dequantized",
     ):
         parameters = dict(locals())
         if not isinstance(distribution, tfd.Distribution):
@@ -108,7 +111,7 @@ class Dequantized(tfd.Distribution):
         self._num_importance_samples = int(num_importance_samples)
 
     @property
-    def distribution(self):
+    def distribution(self) -> tfd.Distribution:
         """The continuous distribution."""
         return self._distribution
 
@@ -121,6 +124,12 @@ class Dequantized(tfd.Distribution):
     def num_importance_samples(self) -> int:
         """K."""
         return self._num_importance_samples
+
+    @property
+    def takes_kwargs(self) -> dict[str, bool]:
+        """The keyword arguments of `log_prob` and `prob`: see `tfp_ar.conditioning`."""
+        inside = taken_kwargs([self._distribution])
+        return {"training": False, **inside, **self._dequantizer.takes_kwargs, "seed": True}
 
     @property
     def support(self) -> IntegerSupport:
@@ -149,13 +158,13 @@ class Dequantized(tfd.Distribution):
             return self._distribution
         return conditioned(self._distribution, conditional_input)
 
-    def _log_prob(self, value, seed=None, conditional_input=None, training=None, **kwargs):
-        checks.event_shape("value", value.shape, self.event_shape)
+    def _log_prob(self, value, seed=None, conditional_input=None, **kwargs):
+        shapes.check_event_shape("value", value.shape, self.event_shape)
         distribution = self._continuous(conditional_input, kwargs)
-        noise_kwargs = {}
-        if training:
-            kwargs = {**routed(distribution, {"training": training}), **kwargs}
-            noise_kwargs = {"training": training} if self._dequantizer.takes_training else {}
+        # Those by their own names are handed down; others are in TFP's form already.
+        named = given_kwargs({k: kwargs.pop(k) for k in self.takes_kwargs if k in kwargs})
+        kwargs = {**forwarded_kwargs(distribution, named), **kwargs}
+        noise_kwargs = {k: v for k, v in named.items() if k in self._dequantizer.takes_kwargs}
         y, log_q = self._dequantizer.dequantize(
             _with_batch_dimensions(tf.cast(value, self.dtype), distribution),
             self._num_importance_samples,

@@ -6,12 +6,12 @@ import numbers
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from tensorflow_probability.python.internal import assert_util, dtype_util, tensor_util
-from tensorflow_probability.python.internal import prefer_static as ps
 
-from tfp_ar.distributions.integer_support import IntegerSupport
-from tfp_ar.distributions.inverse_cdf import categorical_index
-from tfp_ar.internal.noise import unit_uniform
+from tfp_ar.distributions.inversion import categorical_index
+from tfp_ar.distributions.support import IntegerSupport
+from tfp_ar.internal.random import unit_uniform
+from tfp_ar.internal.tfp_private import assert_util, dtype_util, tensor_util
+from tfp_ar.internal.tfp_private import prefer_static as ps
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

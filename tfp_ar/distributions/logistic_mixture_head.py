@@ -10,8 +10,7 @@ from tfp_ar.distributions.discretized_logistic_mixture import (
     DiscretizedLogisticMixture,
     checked_levels,
 )
-from tfp_ar.internal import checks
-from tfp_ar.networks.conditioning import static_shape
+from tfp_ar.internal import checks, shapes
 
 _MIN_SCALE = 0.05  # in levels: at the centre of a cell, this puts all but 1e-4 into it
 _MAX_SCALE = 1000.0  # in ranges: flat, and no overflow beyond
@@ -70,7 +69,7 @@ class LogisticMixtureHead:
           ValueError: if the last dimension of `params` is not 3 K.
         """
         params = tf.convert_to_tensor(params)
-        checks.event_shape("params", static_shape(params), [self.num_params])
+        shapes.check_event_shape("params", shapes.static_shape(params), [self.num_params])
         logits, loc, log_scale = tf.split(params, 3, axis=-1)
         count, span = self.num_components, self.high - self.low
         centres = tf.constant(self.low + (np.arange(count) + 0.5) * (span / count), params.dtype)

@@ -148,26 +148,6 @@ def one_of(name: str, value, options: Sequence):
     return value
 
 
-def event_shape(name: str, shape: Sequence, expected: Sequence[int]) -> None:
-    """Checks that a static shape ends in `expected`; unknown dimensions pass.
-
-    Args:
-      name: the argument's name, for the message.
-      shape: the static shape, None for an unknown dimension or rank.
-      expected: the trailing dimensions wanted.
-
-    Raises:
-      ValueError: if a known dimension differs or dimensions are missing.
-    """
-    if shape is None:
-        return
-    shape, expected = list(shape), list(expected)
-    tail = shape[len(shape) - len(expected) :] if len(shape) >= len(expected) else None
-    if tail is None or any(s is not None and s != e for s, e in zip(tail, expected, strict=True)):
-        wanted = ", ".join(["...", *map(str, expected)])
-        raise ValueError(f"{name}: expected shape [{wanted}], got {shape}.")
-
-
 def hashable_function(name: str, value) -> None:
     """Raises a TypeError unless `value` is a function that can be a key of compiled code."""
     if not callable(value):

@@ -1,6 +1,5 @@
 """Every use of a private API of TensorFlow or Keras: the place to look at after an upgrade."""
 
-import contextlib
 import itertools
 import weakref
 
@@ -8,7 +7,10 @@ import keras
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import record
-from tensorflow.python.ops import control_flow_util, resource_variable_ops
+from tensorflow.python.ops import control_flow_util
+
+# The type of tensors whose values are known. TensorFlow exports it in its internal namespace only.
+EagerTensor = tf.__internal__.EagerTensor
 
 # Graphs by themselves have no unique name (a function's graph takes over the key of the one around
 # it), and an id may come back.
@@ -26,8 +28,13 @@ def set_trainable(variable: tf.Variable, trainable: bool) -> None:
     variable._trainable = trainable
 
 
+def raw_variables(layer) -> list[tf.Variable]:
+    """Returns the tf.Variables under all variables of a Keras layer."""
+    return [variable._value for variable in layer.variables]
+
+
 def read(variables) -> list[tf.Tensor]:
-    """The values of variables, of which no tape takes notice."""
+    """Returns the values of variables, of which no tape takes notice."""
     with record.stop_recording():
         return [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in variables]
 
@@ -57,41 +64,21 @@ def not_tracked(variables, trackables) -> list[tf.Variable]:
     ]
 
 
-@contextlib.contextmanager
-def not_recording(variables):
-    """Runs a block that no tape records, but whose `variables` count as read before it.
-
-    For the forward pass of a tf.custom_gradient, which asks the tapes which variables were read.
-    """
-    for variable in variables:
-        resource_variable_ops.variable_accessed(variable)
-    with record.stop_recording():
-        yield
-
-
-@contextlib.contextmanager
-def recording():
-    """Runs a block whose tapes record, also inside `not_recording`: for the trace of a function."""
-    stopped = pywrap_tfe.TFE_Py_TapeSetIsStopped()
-    try:
-        if stopped:
-            pywrap_tfe.TFE_Py_TapeSetRestartOnThread()
-        yield
-    finally:
-        if stopped:
-            pywrap_tfe.TFE_Py_TapeSetStopOnThread()
+def not_recording():
+    """Returns a context that no tape records, whatever tapes are open."""
+    return record.stop_recording()
 
 
 def tape_is_active() -> bool:
-    """Whether any gradient tape is open."""
+    """Returns True if a gradient tape is open and recording."""
     return record.could_possibly_record()
 
 
-def gradient_order(tensors, variables) -> int:
-    """How the open tapes watch `tensors` and `variables`: 0 not, 1 one of them, 2 several."""
+def gradient_order(tensors, variables=()) -> int:
+    """Returns how the open tapes watch: 0 none of these, 1 one of them, 2 several or at once."""
     for variable in [v for v in variables if v.trainable][:1]:
-        # Tapes watch a variable when it is first read: tell them, or a new tape looks like none.
-        resource_variable_ops.variable_accessed(variable)
+        # Tapes watch a variable when it is first read: read one, or a new tape looks like none.
+        tf.convert_to_tensor(variable)
     handles = [variable.handle for variable in variables]
     return pywrap_tfe.TFE_Py_TapeSetPossibleGradientTypes([*tensors, *handles])
 

@@ -6,16 +6,6 @@ from keras import ops
 from tfp_ar.internal import checks
 
 
-def delay(x, steps: int):
-    """Shifts x [..., L, C] later by `steps` along time; zeros come in from the left."""
-    if steps == 0:
-        return x
-    length = ops.shape(x)[-2]
-    padding = [[0, 0]] * (len(x.shape) - 2) + [[steps, 0], [0, 0]]
-    # Pad, then cut to length: right for sequences shorter than the delay, too.
-    return ops.pad(x, padding)[..., :length, :]
-
-
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class CausalConv1D(keras.layers.Layer):
     """Dilated convolution that looks only back in time.
@@ -70,18 +60,15 @@ class CausalConv1D(keras.layers.Layer):
         self.kernel_size = checks.positive_int("kernel_size", kernel_size)
         self.dilation_rate = checks.positive_int("dilation_rate", dilation_rate)
         self.exclusive = bool(exclusive)
+        # How many steps back each tap of the kernel looks, oldest first.
+        self.delays = tuple(
+            j * self.dilation_rate + int(self.exclusive) for j in reversed(range(self.kernel_size))
+        )
         self.use_bias = bool(use_bias)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias = None
-
-    @property
-    def delays(self) -> tuple[int, ...]:
-        """How many steps back each tap of the kernel looks, oldest first."""
-        return tuple(
-            j * self.dilation_rate + int(self.exclusive) for j in reversed(range(self.kernel_size))
-        )
 
     def build(self, input_shape):
         """Makes kernel and bias for inputs of shape [..., L, channels]."""
@@ -101,7 +88,13 @@ class CausalConv1D(keras.layers.Layer):
 
     def call(self, x):
         """Convolves x [..., L, channels] to [..., L, filters]."""
-        taps = [delay(x, steps) for steps in self.delays]
+        length, longest = ops.shape(x)[-2], self.delays[0]
+        # Padded, then cut to length: right for sequences shorter than a delay, too.
+        past = ops.pad(x, [[0, 0]] * (len(x.shape) - 2) + [[longest, 0], [0, 0]]) if longest else x
+        taps = []
+        for steps in self.delays:
+            start = longest - steps
+            taps.append(past[..., start : start + length, :] if steps else x)
         y = ops.matmul(ops.concatenate(taps, -1), ops.reshape(self.kernel, [-1, self.filters]))
         return y + self.bias if self.use_bias else y
 

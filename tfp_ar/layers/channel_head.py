@@ -69,10 +69,8 @@ class ChannelHead(keras.layers.Layer):
 
     def hidden(self, features):
         """The part of a that the features give: [..., L, C, hidden_channels]."""
-        return self._per_channel(ops.matmul(features, self.feature_kernel)) + self.feature_bias
-
-    def _per_channel(self, a):
-        return ops.reshape(a, (*ops.shape(a)[:-1], *self.feature_bias.shape))
+        a = ops.matmul(features, self.feature_kernel)
+        return ops.reshape(a, (*ops.shape(a)[:-1], *self.feature_bias.shape)) + self.feature_bias
 
     def masked_channel_kernel(self):
         """V [C, C, hidden_channels], zero unless the first channel is before the second."""
@@ -85,7 +83,8 @@ class ChannelHead(keras.layers.Layer):
         a = self.hidden(features)
         if self.channel_kernel is not None:
             kernel = self.masked_channel_kernel()
-            a = a + self._per_channel(ops.matmul(x, ops.reshape(kernel, [kernel.shape[0], -1])))
+            before = ops.matmul(x, ops.reshape(kernel, [kernel.shape[0], -1]))
+            a = a + ops.reshape(before, ops.shape(a))
         # Each axis by its letter: TensorFlow 2.21 gives wrong numbers for an einsum with "..." in
         # float16 on processors that have float16 instructions (oneDNN, AVX512_FP16).
         lead = "abdefg"[: len(a.shape) - 2]

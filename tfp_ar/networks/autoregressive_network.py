@@ -1,13 +1,17 @@
 """The one idea of the project: a network whose i-th output depends on the variables before i."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfp_ar.internal import batching, checks, tf_private
-from tfp_ar.networks.conditioning import ConditioningSpec, static_shape
-from tfp_ar.networks.whole_event import WholeEvent
+from tfp_ar.conditioning.spec import ConditioningSpec
+from tfp_ar.internal import checks, shapes, tf_private
+from tfp_ar.networks.generation.reference import WholeEvent, generate_by_passes
+from tfp_ar.networks.generation.steps import BlockPasses
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
@@ -51,7 +55,13 @@ class AutoregressiveNetwork(keras.layers.Layer):
     [[1. 2. 4. 8.]]
     """
 
-    def __init__(self, event_shape, num_params=2, conditional_shape=None, **kwargs):
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        num_params: int = 2,
+        conditional_shape: Any = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self._event_shape = checks.positive_ints("event_shape", event_shape)
         self._num_params = checks.positive_int("num_params", num_params)
@@ -73,13 +83,13 @@ class AutoregressiveNetwork(keras.layers.Layer):
         return self._num_params
 
     @property
-    def conditional_shape(self):
+    def conditional_shape(self) -> Any:
         """The shape of one `conditional_input`: None, a tuple, or a dict of tuples."""
         return self._conditioning.public
 
     @property
     def conditioning(self) -> ConditioningSpec:
-        """Checks and takes apart what the network is conditioned on."""
+        """The shapes of what the network is conditioned on, and their parser."""
         return self._conditioning
 
     @property
@@ -92,15 +102,15 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     @property
     def has_cached_generate(self) -> bool:
-        """Whether `generate` is more than the reference, a parallel pass for each variable."""
+        """True if `generate` is more than the reference, a parallel pass for each variable."""
         return type(self).generate is not AutoregressiveNetwork.generate
 
-    def call(self, x, conditional_input=None, training=None):
-        """The parallel pass for x [B, *event_shape]; returns [B, *event_shape, num_params]."""
+    def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
+        """Computes the parallel pass: [B, *event_shape] to [B, *event_shape, num_params]."""
         raise NotImplementedError(f"{type(self).__name__} must define call(x, ...).")
 
-    def __call__(self, x, conditional_input=None, training=None):
-        """The parallel pass: parameters of all variables, given x.
+    def __call__(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
+        """Computes the parallel pass: parameters of all variables, given x.
 
         Args:
           x: [..., *event_shape].
@@ -115,25 +125,23 @@ class AutoregressiveNetwork(keras.layers.Layer):
           TypeError, ValueError: if a shape is wrong, or conditioning is missing or not wanted.
         """
         x = x if isinstance(x, keras.KerasTensor) else self._as_input(x)
-        checks.event_shape("x", static_shape(x), self.event_shape)
-        parts = {
-            kind: c if isinstance(c, keras.KerasTensor) else self._as_input(c)
-            for kind, c in self._conditioning.split(conditional_input).items()
-        }
-        values, ndims = (
-            [x, *parts.values()],
-            [len(self.event_shape), *self._conditioning.event_ndims],
-        )
+        shapes.check_event_shape("x", shapes.static_shape(x), self.event_shape)
+        conditions = [
+            c if isinstance(c, keras.KerasTensor) else self._as_input(c)
+            for c in self._conditioning.parse(conditional_input).values()
+        ]
+        values = [x, *conditions]
+        ndims = [len(self.event_shape), *self._conditioning.event_ndims]
         symbolic = any(isinstance(value, keras.KerasTensor) for value in values)
         if symbolic:  # a Keras functional graph, whose tensors have one batch dimension
             shape = (None,)
         else:
-            shape = batching.broadcast_leading(
-                [batching.leading(v, n) for v, n in zip(values, ndims, strict=True)]
+            shape = shapes.broadcast_leading(
+                [shapes.leading(v, n) for v, n in zip(values, ndims, strict=True)]
             )
-            values = batching.flatten(values, ndims, shape)
+            values = shapes.flatten(values, ndims, shape)
         kwargs = {}
-        if parts:
+        if conditions:
             kwargs["conditional_input"] = self._conditioning.join(values[1:])
         if training is not None and "training" in self._call_arguments:
             kwargs["training"] = training
@@ -142,12 +150,12 @@ class AutoregressiveNetwork(keras.layers.Layer):
             params = ops.cast(params, self.variable_dtype)
         if symbolic:
             return params
-        checks.event_shape(
+        shapes.check_event_shape(
             f"the parameters that {type(self).__name__} returns",
-            static_shape(params),
+            shapes.static_shape(params),
             (*self.event_shape, self.num_params),
         )
-        return batching.unflatten(params, shape)
+        return shapes.unflatten(params, shape)
 
     @property
     def _call_arguments(self):
@@ -159,7 +167,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
             return value
         return ops.cast(value, self.variable_dtype)
 
-    def build(self, input_shape=None, **kwargs):
+    def build(self, input_shape: Any = None, **kwargs: Any) -> None:
         """Makes all variables, by one call on zeros if the subclass leaves that to `call`."""
         if self.built:
             return
@@ -172,14 +180,22 @@ class AutoregressiveNetwork(keras.layers.Layer):
             self.built = False
             raise
 
-    def example_conditioning(self, batch_shape=(1,), value=None):
-        """A `conditional_input` of leading shape `batch_shape`: zeros, or `value(shape)`."""
+    def example_conditioning(
+        self, batch_shape: Sequence[int] = (1,), value: Callable | None = None
+    ) -> Any:
+        """Returns a `conditional_input` of leading shape `batch_shape`: zeros, or `value(shape)`."""
         value = value or (lambda shape: ops.zeros(shape, self.variable_dtype))
         shapes = self._conditioning.shapes.values()
         return self._conditioning.join([value((*batch_shape, *shape)) for shape in shapes])
 
-    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
-        """The sequential pass: draws one variable after the other.
+    def generate(
+        self,
+        emit: Callable,
+        batch_size: Any,
+        conditional_input: Any = None,
+        input_transform: Callable | None = None,
+    ) -> tf.Tensor:
+        """Runs the sequential pass: draws one variable after the other.
 
         This is the reference: a parallel pass for each variable. It is a `tf.while_loop`: usable
         eagerly, in a `tf.function`, and under XLA.
@@ -194,43 +210,25 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
         Returns: x [B, *event_shape].
 
+        Raises:
+          TypeError, ValueError: if the conditioning is not what the network takes.
+
         Cost: `event_size` parallel passes.
         """
-        # An error here is clearer than one in the loop.
-        self._conditioning.split_batch(conditional_input, batch_size)
-        order = tf.constant(self.order)
-        size, dtype = self.event_size, tf.as_dtype(self.variable_dtype)
-
-        def step(k, x):
-            i = order[k]
-            shown = x if input_transform is None else input_transform(x)
-            shown = tf.reshape(shown, [batch_size, *self.event_shape])
-            params = self(shown, conditional_input, False)
-            params = tf.reshape(params, [batch_size, size, self.num_params])
-            x_i = emit(tf.gather(params, i, axis=1), i)
-            chosen = tf.equal(tf.range(size), i)
-            return k + 1, tf.where(chosen, x_i[:, tf.newaxis], x)
-
-        x = tf.zeros([batch_size, size], dtype)
-        _, x = tf.while_loop(
-            lambda k, _: k < size,
-            step,
-            (tf.constant(0), x),
-            shape_invariants=(tf.TensorShape([]), x.shape),
-            maximum_iterations=size,
-        )
-        return tf.reshape(x, [batch_size, *self.event_shape])
+        return generate_by_passes(self, emit, batch_size, conditional_input, input_transform)
 
     @property
     def has_block_passes(self) -> bool:
-        """Whether `block_passes` takes a `block_size`: whether the network overrides it."""
+        """True if `block_passes` takes a `block_size`: if the network overrides it."""
         return type(self).block_passes is not AutoregressiveNetwork.block_passes
 
-    def block_passes(self, block_size, batch_size, conditional_input=None):
-        """What fixed-point sampling iterates on: passes over one block of variables at a time.
+    def block_passes(
+        self, block_size: int | None, batch_size: Any, conditional_input: Any = None
+    ) -> BlockPasses:
+        """Returns passes over one block of variables at a time, given what came before.
 
-        Here the whole event is the one block. A network that can pass over a few positions, given
-        caches of what came before, overrides this.
+        Fixed-point sampling iterates on them. Here the whole event is the one block. A network that
+        can pass over a few positions, given caches of what came before, overrides this.
 
         Args:
           block_size: how many entries of the first axis of the event make a block; None, the only
@@ -238,13 +236,13 @@ class AutoregressiveNetwork(keras.layers.Layer):
           batch_size: B, an int or an int32 scalar tensor.
           conditional_input: [B, *conditional_shape], or a dict of such, or None.
 
-        Returns: an object as `tfp_ar.networks.whole_event` describes it.
+        Returns: a `tfp_ar.networks.generation.steps.BlockPasses`.
 
         Raises:
           TypeError, ValueError: if the conditioning is not what the network takes.
         """
         del block_size
-        self._conditioning.split_batch(conditional_input, batch_size)
+        self._conditioning.parse_batch(conditional_input, batch_size)
         return WholeEvent(self, conditional_input)
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
@@ -256,12 +254,12 @@ class AutoregressiveNetwork(keras.layers.Layer):
             children.update({f"variable_{i}": variable for i, variable in enumerate(missing)})
         return children
 
-    def compute_output_shape(self, input_shape, **kwargs):
-        """The shape of the parameters for x of shape `input_shape`."""
+    def compute_output_shape(self, input_shape: Any, **kwargs: Any) -> tuple:
+        """Returns the shape of the parameters for x of shape `input_shape`."""
         return (*input_shape, self.num_params)
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "event_shape": self._event_shape,

@@ -1,13 +1,17 @@
 """A network that goes through the variables from another corner of the event."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfp_ar.conditioning.spec import LOCAL
 from tfp_ar.internal import checks
 from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
-from tfp_ar.networks.conditioning import LOCAL
+from tfp_ar.networks.generation.steps import BlockPasses
 from tfp_ar.networks.layer_network import as_network
 
 
@@ -51,7 +55,13 @@ class Flipped(AutoregressiveNetwork):
     [2 1 0 5 4 3]
     """
 
-    def __init__(self, network, axes, event_shape=None, **kwargs):
+    def __init__(
+        self,
+        network: keras.Layer,
+        axes: int | Sequence[int],
+        event_shape: Sequence[int] | None = None,
+        **kwargs: Any,
+    ):
         network = as_network(network, event_shape)
         super().__init__(
             network.event_shape,
@@ -73,57 +83,65 @@ class Flipped(AutoregressiveNetwork):
 
     @property
     def has_cached_generate(self) -> bool:
-        """As the network."""
+        """That of the network."""
         return self.network.has_cached_generate
 
-    def call(self, x, conditional_input=None, training=None):
-        """The parallel pass for x [B, *event_shape]; returns [B, *event_shape, num_params]."""
-        condition = self._flip_conditioning(self.conditioning.split(conditional_input))
+    def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
+        """Computes the parallel pass: [B, *event_shape] to [B, *event_shape, num_params]."""
+        condition = self._flip_conditioning(self.conditioning.parse(conditional_input))
         return _flip(self.network(_flip(x, self.axes), condition, training), self.axes)
 
-    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
-        """The network's sequential pass; see `AutoregressiveNetwork.generate`."""
-        parts = self.conditioning.split_batch(conditional_input, batch_size)
+    def generate(
+        self,
+        emit: Callable,
+        batch_size: Any,
+        conditional_input: Any = None,
+        input_transform: Callable | None = None,
+    ) -> tf.Tensor:
+        """Runs the network's sequential pass; see `AutoregressiveNetwork.generate`."""
+        conditions = self.conditioning.parse_batch(conditional_input, batch_size)
         places = tf.constant(self._places)
         x = self.network.generate(
             lambda params, i: emit(params, places[i]),
             batch_size,
-            self._flip_conditioning(parts),
+            self._flip_conditioning(conditions),
             input_transform,
         )
         return _flip(x, self.axes)
 
     @property
     def has_block_passes(self) -> bool:
-        """As the network."""
+        """That of the network."""
         return self.network.has_block_passes
 
-    def block_passes(self, block_size, batch_size, conditional_input=None):
-        """The network's, in this direction; see `AutoregressiveNetwork.block_passes`."""
-        parts = self.conditioning.split_batch(conditional_input, batch_size)
-        condition = self._flip_conditioning(parts)
+    def block_passes(
+        self, block_size: int | None, batch_size: Any, conditional_input: Any = None
+    ) -> BlockPasses:
+        """Returns the network's, in this direction; see `AutoregressiveNetwork.block_passes`."""
+        conditions = self.conditioning.parse_batch(conditional_input, batch_size)
+        condition = self._flip_conditioning(conditions)
         passes = self.network.block_passes(block_size, batch_size, condition)
         inner = slice(None) if passes.places is None else passes.places
         passes.places = self._places[inner]
         return passes
 
-    def _flip_conditioning(self, parts):
-        """What the network is given for the `parts` of what this one is."""
-        if LOCAL in parts:
+    def _flip_conditioning(self, conditions):
+        """Returns what the network is given where this one is given `conditions`."""
+        if LOCAL in conditions:
             num_positions = len(self.conditioning.shapes[LOCAL]) - 1
             axes = tuple(axis for axis in self.axes if axis < num_positions)
-            parts = {**parts, LOCAL: _flip(parts[LOCAL], axes)}
-        return self.conditioning.join(list(parts.values()))
+            conditions = {**conditions, LOCAL: _flip(conditions[LOCAL], axes)}
+        return self.conditioning.join(list(conditions.values()))
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         config = keras.layers.Layer.get_config(self)
         del config["dtype"]  # the network's
         network = keras.saving.serialize_keras_object(self.network)
         return {**config, "network": network, "axes": self.axes}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Flipped":
         """Undoes `get_config`, with new weights."""
         network = keras.saving.deserialize_keras_object(config["network"])
         return cls(**{**config, "network": network})

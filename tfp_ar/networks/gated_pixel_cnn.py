@@ -1,12 +1,14 @@
 """The gated PixelCNN, without a blind spot, as an autoregressive network."""
 
+from typing import Any
+
 import keras
 
 from tfp_ar.layers import GatedPixelBlock
-from tfp_ar.networks.gated_pixel_cnn_blocks import GatedPixelCNNBlocks
-from tfp_ar.networks.gated_pixel_cnn_sampler import GatedPixelCNNSampler
+from tfp_ar.networks.generation.blocks import block_passes
+from tfp_ar.networks.generation.gated_pixel_cnn import GatedPixelCNNBlocks, GatedPixelCNNSteps
+from tfp_ar.networks.generation.steps import BlockPasses
 from tfp_ar.networks.pixel_network import PixelNetwork
-from tfp_ar.networks.pixel_sampling import generate
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
@@ -57,6 +59,8 @@ class GatedPixelCNN(PixelNetwork):
     TensorShape([5, 8, 8, 1, 2])
     """
 
+    _make_steps = GatedPixelCNNSteps
+
     def _make_block(self, index, **settings):
         residual = index < self.num_layers - 1  # nothing reads the last block's maps
         return GatedPixelBlock(self.filters, self.filters, residual=residual, **settings)
@@ -74,21 +78,11 @@ class GatedPixelCNN(PixelNetwork):
             skips = skips + skip
         return skips
 
-    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
-        """The cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
-
-        Cost: H * W steps, of the arithmetic of one parallel pass together.
-        """
-        return generate(
-            self, GatedPixelCNNSampler, emit, batch_size, conditional_input, input_transform
-        )
-
-    def block_passes(self, block_size, batch_size, conditional_input=None):
-        """Passes over `block_size` rows; see `AutoregressiveNetwork.block_passes`.
+    def block_passes(
+        self, block_size: int | None, batch_size: Any, conditional_input: Any = None
+    ) -> BlockPasses:
+        """Returns passes over `block_size` rows; see `AutoregressiveNetwork.block_passes`.
 
         Cost: each pass that of its rows.
         """
-        if block_size is None or block_size >= self.event_shape[0]:
-            return super().block_passes(None, batch_size, conditional_input)
-        parts = self.conditioning.split_batch(conditional_input, batch_size)
-        return GatedPixelCNNBlocks(self, block_size, batch_size, parts)
+        return block_passes(GatedPixelCNNBlocks, self, block_size, batch_size, conditional_input)

@@ -1,9 +1,12 @@
 """Any Keras layer as an autoregressive network."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
-from tfp_ar.internal import checks
+from tfp_ar.internal import checks, shapes
 from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 
 
@@ -20,7 +23,7 @@ class LayerNetwork(AutoregressiveNetwork):
         returns does not begin with it.
     """
 
-    def __init__(self, layer, event_shape=None):
+    def __init__(self, layer: keras.Layer, event_shape: Sequence[int] | None = None):
         if not isinstance(layer, keras.Layer):
             raise TypeError(
                 "network: expected an AutoregressiveNetwork or another Keras layer, got "
@@ -36,20 +39,20 @@ class LayerNetwork(AutoregressiveNetwork):
                 f"network: {layer.name!r} could not be built for event_shape {list(event_shape)}: "
                 f"{error}"
             ) from error
-        checks.event_shape(
+        shapes.check_event_shape(
             f"what network {layer.name!r} returns", params.shape[:-1], (1, *event_shape)
         )
         super().__init__(event_shape, params.shape[-1], dtype=layer.dtype_policy)
         self.layer = layer
         self.built = True
 
-    def call(self, x, training=None):
-        """The layer's own call."""
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """Calls the layer."""
         return self.layer(x, training=training)
 
 
-def known_input_shape(name, layer) -> tuple[int, ...]:
-    """The shape of one x that a Keras layer was built for, without the batch.
+def known_input_shape(name: str, layer: keras.Layer) -> tuple[int, ...]:
+    """Returns the shape of one x that a Keras layer was built for, without the batch.
 
     Args:
       name: of the argument that would give it, for the message.
@@ -69,8 +72,10 @@ def known_input_shape(name, layer) -> tuple[int, ...]:
     return tuple(shape[1:])
 
 
-def as_network(network, event_shape=None) -> AutoregressiveNetwork:
-    """`network` itself, built, if it is an AutoregressiveNetwork; else a LayerNetwork of it.
+def as_network(
+    network: keras.Layer, event_shape: Sequence[int] | None = None
+) -> AutoregressiveNetwork:
+    """Returns `network`, built, if it is an AutoregressiveNetwork; else a LayerNetwork of it.
 
     Raises:
       TypeError, ValueError: as LayerNetwork, or if `event_shape` is not that of the network.

@@ -3,9 +3,8 @@
 import keras
 
 from tfp_ar.layers import MaskedPixelBlock
-from tfp_ar.networks.pixel_cnn_sampler import PixelCNNSampler
+from tfp_ar.networks.generation.pixel_cnn import PixelCNNSteps
 from tfp_ar.networks.pixel_network import PixelNetwork
-from tfp_ar.networks.pixel_sampling import generate
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
@@ -51,6 +50,8 @@ class PixelCNN(PixelNetwork):
     TensorShape([5, 8, 8, 1, 17])
     """
 
+    _make_steps = PixelCNNSteps
+
     def _make_block(self, index, **settings):
         return MaskedPixelBlock(self.filters, **settings)
 
@@ -64,10 +65,3 @@ class PixelCNN(PixelNetwork):
         for block in self.blocks:
             h = block(h, **kwargs)
         return h
-
-    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
-        """The cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
-
-        Cost: H * W steps, of the arithmetic of one parallel pass together.
-        """
-        return generate(self, PixelCNNSampler, emit, batch_size, conditional_input, input_transform)

@@ -1,18 +1,25 @@
-"""What the two PixelCNNs share."""
+"""The base of the two PixelCNNs."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
 from keras import ops
 
+from tfp_ar.conditioning.spec import GLOBAL, LOCAL
 from tfp_ar.internal import checks
 from tfp_ar.layers import ChannelHead
 from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
-from tfp_ar.networks.conditioning import GLOBAL, LOCAL
+from tfp_ar.networks.generation import raster_loop
+from tfp_ar.networks.generation.steps import RasterSteps
 
 
 class PixelNetwork(AutoregressiveNetwork):
     """Base of the networks over images [H, W, C]: arguments, features, head.
 
-    A subclass makes one block of a stack in `_make_block`, builds all in `_build_blocks`, and maps
-    an image to features of the pixels before each pixel in `_features`. The channels of a pixel
+    A subclass makes one block of a stack in `_make_block`, builds all in `_build_blocks`, maps an
+    image to features of the pixels before each pixel in `_features`, and names the class of its
+    cached steps in `_make_steps`. The channels of a pixel
     follow each other in the head: `ChannelHead` lets each see those before it, which takes no pass
     of the whole stack for each channel. The arguments are those of `GatedPixelCNN`.
 
@@ -20,19 +27,21 @@ class PixelNetwork(AutoregressiveNetwork):
     come out in float32 have 8 significant bits. What is made of them computes in float32.
     """
 
+    _make_steps: Callable[..., RasterSteps]
+
     def __init__(
         self,
-        event_shape,
-        num_params=2,
-        filters=32,
-        num_layers=7,
-        kernel_size=3,
-        conditional_shape=None,
-        dilations=None,
-        head_channels=None,
-        dropout=0.0,
-        seed=None,
-        **kwargs,
+        event_shape: Sequence[int],
+        num_params: int = 2,
+        filters: int = 32,
+        num_layers: int = 7,
+        kernel_size: int = 3,
+        conditional_shape: Any = None,
+        dilations: Sequence[int] | None = None,
+        head_channels: int | None = None,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(event_shape, num_params, conditional_shape, **kwargs)
         if len(self.event_shape) != 3:
@@ -88,10 +97,10 @@ class PixelNetwork(AutoregressiveNetwork):
         raise NotImplementedError(f"{type(self).__name__} must define _build_blocks(...).")
 
     def _features(self, x, **kwargs):
-        """Features [B, H, W, F] of the pixels before each."""
+        """Returns features [B, H, W, F] of the pixels before each."""
         raise NotImplementedError(f"{type(self).__name__} must define _features(x, ...).")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Makes all variables; the constructor calls it."""
         if self.built:
             return
@@ -110,19 +119,34 @@ class PixelNetwork(AutoregressiveNetwork):
         """C, the number of variables a pixel."""
         return self.event_shape[2]
 
-    def call(self, x, conditional_input=None, training=None):
-        """The parallel pass for x [B, H, W, C]."""
-        parts = self.conditioning.split(conditional_input)
+    def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
+        """Computes the parallel pass for x [B, H, W, C]."""
+        conditions = self.conditioning.parse(conditional_input)
         features = self._features(
             x,
-            global_condition=parts.get(GLOBAL),
-            local_condition=parts.get(LOCAL),
+            global_condition=conditions.get(GLOBAL),
+            local_condition=conditions.get(LOCAL),
             training=training,
         )
         return self.head(ops.relu(features), x)
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def generate(
+        self,
+        emit: Callable,
+        batch_size: Any,
+        conditional_input: Any = None,
+        input_transform: Callable | None = None,
+    ) -> tf.Tensor:
+        """Runs the cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
+
+        Cost: H * W steps, of the arithmetic of one parallel pass together.
+        """
+        return raster_loop.generate(
+            self, self._make_steps, emit, batch_size, conditional_input, input_transform
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "filters": self.filters,

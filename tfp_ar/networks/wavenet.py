@@ -1,21 +1,26 @@
 """WaveNet as an autoregressive network."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
+from tfp_ar.conditioning.spec import GLOBAL, LOCAL
 from tfp_ar.internal import checks
 from tfp_ar.layers import CausalConv1D, ChannelHead, GatedResidualBlock
 from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
-from tfp_ar.networks.conditioning import GLOBAL, LOCAL
-from tfp_ar.networks.wavenet_blocks import WaveNetBlocks
-from tfp_ar.networks.wavenet_sampler import generate
+from tfp_ar.networks.generation.blocks import block_passes
+from tfp_ar.networks.generation.steps import BlockPasses
+from tfp_ar.networks.generation.wavenet import WaveNetBlocks, generate
 
 POSITION_ENCODINGS = (None, "learned", "sinusoidal")
 
 
 def sinusoids(length: int, channels: int) -> np.ndarray:
-    """Sines and cosines of time at `channels` geometrically spaced periods, [length, channels].
+    """Returns sines and cosines of time at `channels` periods, geometric, [length, channels].
 
     Periods run from 2 pi to 2 pi 10^4 steps (Vaswani et al., arXiv:1706.03762, section 3.5).
     """
@@ -75,17 +80,17 @@ class WaveNet(AutoregressiveNetwork):
 
     def __init__(
         self,
-        event_shape,
-        num_params=2,
-        residual_channels=32,
-        skip_channels=None,
-        dilations=None,
-        kernel_size=2,
-        conditional_shape=None,
-        position_encoding=None,
-        dropout=0.0,
-        seed=None,
-        **kwargs,
+        event_shape: Sequence[int],
+        num_params: int = 2,
+        residual_channels: int = 32,
+        skip_channels: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_size: int = 2,
+        conditional_shape: Any = None,
+        position_encoding: str | None = None,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(event_shape, num_params, conditional_shape, **kwargs)
         if len(self.event_shape) > 2:
@@ -138,7 +143,7 @@ class WaveNet(AutoregressiveNetwork):
                 self.residual_channels, use_bias=False, dtype=dtype, name="position"
             )
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Makes all variables; the constructor calls it."""
         if self.built:
             return
@@ -179,8 +184,8 @@ class WaveNet(AutoregressiveNetwork):
         """How many steps of time before t the parameters at t depend on, at most."""
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
-    def positions(self):
-        """What is added to h at each step of time: [L, residual_channels], or None."""
+    def positions(self) -> Any:
+        """Returns what is added to h at each step of time: [L, residual_channels], or None."""
         if self.position_encoding == "learned":
             return ops.convert_to_tensor(self.position_table)
         if self.position_encoding == "sinusoidal":
@@ -188,9 +193,9 @@ class WaveNet(AutoregressiveNetwork):
             return self.position_projection(ops.cast(table, self.compute_dtype))
         return None
 
-    def call(self, x, conditional_input=None, training=None):
-        """The parallel pass for x [B, *event_shape]."""
-        parts = self.conditioning.split(conditional_input)
+    def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
+        """Computes the parallel pass for x [B, *event_shape]."""
+        conditions = self.conditioning.parse(conditional_input)
         x = ops.reshape(x, (-1, self.length, self.channels))
         h = self.input_conv(x)
         positions = self.positions()
@@ -200,34 +205,39 @@ class WaveNet(AutoregressiveNetwork):
         for block in self.blocks:
             h, skip = block(
                 h,
-                global_condition=parts.get(GLOBAL),
-                local_condition=parts.get(LOCAL),
+                global_condition=conditions.get(GLOBAL),
+                local_condition=conditions.get(LOCAL),
                 training=training,
             )
             skips = skips + skip
         params = self.head(ops.relu(skips), x)
         return ops.reshape(params, (-1, *self.event_shape, self.num_params))
 
-    def generate(self, emit, batch_size, conditional_input=None, input_transform=None):
-        """The cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
+    def generate(
+        self,
+        emit: Callable,
+        batch_size: Any,
+        conditional_input: Any = None,
+        input_transform: Callable | None = None,
+    ) -> tf.Tensor:
+        """Runs the cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
 
         Cost: L steps, of the arithmetic of one parallel pass together.
         """
-        parts = self.conditioning.split_batch(conditional_input, batch_size)
-        return generate(self, emit, batch_size, parts, input_transform)
+        conditions = self.conditioning.parse_batch(conditional_input, batch_size)
+        return generate(self, emit, batch_size, conditions, input_transform)
 
-    def block_passes(self, block_size, batch_size, conditional_input=None):
-        """Passes over `block_size` steps of time; see `AutoregressiveNetwork.block_passes`.
+    def block_passes(
+        self, block_size: int | None, batch_size: Any, conditional_input: Any = None
+    ) -> BlockPasses:
+        """Returns passes over `block_size` steps of time; see `AutoregressiveNetwork.block_passes`.
 
         Cost: each pass that of its steps; caches of the size of the receptive field.
         """
-        if block_size is None or block_size >= self.length:
-            return super().block_passes(None, batch_size, conditional_input)
-        parts = self.conditioning.split_batch(conditional_input, batch_size)
-        return WaveNetBlocks(self, block_size, batch_size, parts)
+        return block_passes(WaveNetBlocks, self, block_size, batch_size, conditional_input)
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "residual_channels": self.residual_channels,
@@ -241,7 +251,7 @@ class WaveNet(AutoregressiveNetwork):
 
 
 def default_dilations(length: int, kernel_size: int) -> tuple[int, ...]:
-    """1, 2, 4, ... until the receptive field covers `length` steps; 512 at most, as the paper."""
+    """Returns 1, 2, 4, ... until the reach covers `length` steps; 512 at most, as the paper."""
     dilations = [1]
     while 1 + (kernel_size - 1) * sum(dilations) < length - 1 and dilations[-1] < 512:
         dilations.append(2 * dilations[-1])

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_ar.bijectors import routing
+from tfp_ar.conditioning import forwarding
+from tfp_ar.conditioning.spec import map_conditions
 from tfp_ar.distributions import AutoregressiveDistribution, Dequantized
-from tfp_ar.distributions.integer_support import IntegerSupport
-from tfp_ar.internal import checks
+from tfp_ar.distributions.support import IntegerSupport
+from tfp_ar.internal import checks, shapes
 
 VALUE, CONDITION = "value", "conditional_input"
 _FORMS = "value, (value, conditional_input) or a dict with these two keys"
@@ -42,13 +43,6 @@ def refuse_weights(method, kwargs) -> None:
         raise TypeError(f"{method}: expected no weights of examples, got {sorted(refused)}.")
 
 
-def map_parts(function, condition):
-    """`function` of each part of a conditioning: of the one array, or of those in a dict."""
-    if isinstance(condition, dict):
-        return {kind: function(part) for kind, part in condition.items()}
-    return None if condition is None else function(condition)
-
-
 def is_stream(x) -> bool:
     """Whether x is a dataset that gives batches by itself, not an array."""
     return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or hasattr(x, "__next__")
@@ -80,8 +74,8 @@ def split(x, condition, fraction) -> tuple:
         raise ValueError(
             f"validation_split: expected a fraction that leaves rows on both sides, got {fraction}."
         )
-    held_out = x[rows:], map_parts(lambda part: part[rows:], condition)
-    return x[:rows], map_parts(lambda part: part[:rows], condition), held_out
+    held_out = x[rows:], map_conditions(lambda part: part[rows:], condition)
+    return x[:rows], map_conditions(lambda part: part[:rows], condition), held_out
 
 
 def batches(distribution, x, condition, batch_size, shuffle, seed, position):
@@ -115,11 +109,11 @@ def check_stream(distribution, x) -> None:
 def _check_batch(distribution, shape, condition):
     shape = None if getattr(shape, "rank", 0) is None else list(shape)
     event = list(distribution.event_shape)
-    checks.event_shape("x", shape, event)
+    shapes.check_event_shape("x", shape, event)
     if shape is not None and len(shape) != 1 + len(event):
         wanted = ", ".join(["batch", *map(str, event)])
         raise ValueError(f"x: expected batches of shape [{wanted}], got {shape}.")
-    routing.check_conditioning(distribution, condition)
+    forwarding.check_conditioning(distribution, condition)
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -157,7 +151,7 @@ class ArrayBatches(keras.utils.PyDataset):
     ):
         super().__init__()
         value = _as_numbers("x", value)
-        condition = map_parts(lambda part: _as_numbers(CONDITION, part), condition)
+        condition = map_conditions(lambda part: _as_numbers(CONDITION, part), condition)
         _check_batch(distribution, value.shape, condition)
         _check_rows(value, condition)
         _check_finite("x", value)
@@ -167,7 +161,7 @@ class ArrayBatches(keras.utils.PyDataset):
             IntegerSupport().check(value, "x")
         self._value, self._condition = value, condition
         self._dtype = distribution.dtype.as_numpy_dtype
-        self._condition_dtype = routing.float_dtype(distribution).as_numpy_dtype
+        self._condition_dtype = forwarding.float_dtype(distribution).as_numpy_dtype
         self._batch_size = (
             len(value) if batch_size is None else checks.positive_int("batch_size", batch_size)
         )
@@ -202,7 +196,7 @@ class ArrayBatches(keras.utils.PyDataset):
         value = self._value[rows].astype(self._dtype)
         if self._condition is None:
             return (value,)
-        return value, map_parts(
+        return value, map_conditions(
             lambda part: part[rows].astype(self._condition_dtype), self._condition
         )
 

@@ -4,17 +4,19 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors import routing
-from tfp_ar.internal import seeds, tf_private
-from tfp_ar.internal.seeds import Stream
+from tfp_ar.conditioning import forwarding
+from tfp_ar.internal import tf_private
+from tfp_ar.internal.random import Stream, check_seed, stream_seed
+from tfp_ar.internal.variables import random_states
 from tfp_ar.metrics import BitsPerDim, bits_per_dim
 from tfp_ar.training import data
 from tfp_ar.training.averaging_model import AveragingModel
-from tfp_ar.training.dropout_masks import DropoutMasks
 
 tfd = tfp.distributions
 
 _BATCH_SIZE = 32  # Keras' own default
+_MASKS_PER_STEP = 256  # may be drawn before they meet those of the next step
+_SEEDS = 2**31  # what Keras takes a seed for, whatever the dtype of its state
 
 
 class DensityModel(AveragingModel):
@@ -81,8 +83,8 @@ class DensityModel(AveragingModel):
                 "or wrap the distribution in tfd.Independent."
             )
         # Of that dtype, lest Keras cast x to what the global policy computes in.
-        super().__init__(name=name, dtype=routing.float_dtype(distribution).name)
-        self.seed = seeds.check_seed("seed", seed)
+        super().__init__(name=name, dtype=forwarding.float_dtype(distribution).name)
+        self.seed = check_seed("seed", seed)
         self.distribution = distribution
         self._adopt_variables()
         self._bits = BitsPerDim(tuple(shape))
@@ -109,7 +111,7 @@ class DensityModel(AveragingModel):
           training: whether dropout is on.
           seed: stateless seed of a stochastic bound. Default None: drawn anew.
         """
-        return routing.log_prob(self.distribution, inputs, conditional_input, seed, training)
+        return forwarding.log_prob(self.distribution, inputs, conditional_input, seed, training)
 
     # Steps ---------------------------------------------------------------------------------------
 
@@ -120,7 +122,7 @@ class DensityModel(AveragingModel):
         self._masks.set(self.seed, step)
         self.distribution.trainable_variables  # noqa: B018  # lets tapes know what is frozen
         with tf.GradientTape() as tape:
-            seed = seeds.stream_seed(self.seed, Stream.TRAINING, step)
+            seed = stream_seed(self.seed, Stream.TRAINING, step)
             log_prob = self.call(x, condition, training=True, seed=seed)
             loss = self._loss(log_prob)
             scaled = self.optimizer.scale_loss(loss)
@@ -132,14 +134,14 @@ class DensityModel(AveragingModel):
     def test_step(self, batch):
         """Bits per dimension of one batch, with noise that is a function of the place in x."""
         x, condition = data.unpack(batch)
-        seed = seeds.stream_seed(self.seed, Stream.EVALUATION, self._bits.count)
+        seed = stream_seed(self.seed, Stream.EVALUATION, self._bits.count)
         log_prob = self.call(x, condition, training=False, seed=seed)
         return self._update_metrics(self._loss(log_prob), log_prob)
 
     def predict_step(self, batch):
         """Log-probabilities of one batch in nats; all batches get the same noise."""
         x, condition = data.unpack(batch)
-        return self.call(x, condition, seed=seeds.stream_seed(self.seed, Stream.EVALUATION, 0))
+        return self.call(x, condition, seed=stream_seed(self.seed, Stream.EVALUATION, 0))
 
     def _loss(self, log_prob):
         loss = tf.reduce_mean(bits_per_dim(log_prob, self.distribution.event_shape))
@@ -294,3 +296,24 @@ class DensityModel(AveragingModel):
             "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
             "In ModelCheckpoint, save_weights_only=True."
         )
+
+
+class DropoutMasks:
+    """Sets the states of the seed generators in Keras layers.
+
+    Keras draws each mask from a counter, which it does not save: training that is resumed would
+    have other masks.
+
+    Args:
+      layers: built Keras layers.
+    """
+
+    def __init__(self, layers):
+        self._states = tuple(state for layer in layers for state in random_states(layer))
+
+    def set(self, seed: int, step) -> None:
+        """Makes the masks drawn next a function of `seed` and `step`, an integer tensor."""
+        counter = tf.cast(step, tf.int64) * _MASKS_PER_STEP % _SEEDS
+        for i, state in enumerate(self._states):
+            # A seed for each: blocks drop independently of each other.
+            state.assign(tf.cast(tf.stack([(seed + i) % _SEEDS, counter]), state.dtype))

@@ -1,0 +1,36 @@
+"""The choice among the samplers: what ARFlowBijector's argument `sampling` means."""
+
+from typing import Any
+
+from tfp_ar.bijectors.sampling.fixed_point import FixedPoint, FixedPointSampler
+from tfp_ar.bijectors.sampling.sequential import SequentialSampler
+from tfp_ar.internal import checks
+from tfp_ar.networks.generation.reference import SAMPLING
+
+FIXED_POINT = "fixed_point"
+
+
+def check_sampling(sampling: Any, network: Any) -> str | FixedPoint:
+    """Returns ARFlowBijector's argument `sampling` as 'cached', 'reference' or a FixedPoint.
+
+    Raises:
+      ValueError: if it is none of them, or asks for blocks of a network that has none.
+    """
+    if sampling == FIXED_POINT:
+        return FixedPoint()
+    if not isinstance(sampling, FixedPoint):
+        return checks.one_of("sampling", sampling, (*SAMPLING, FIXED_POINT))
+    if sampling.block_size is not None and not network.has_block_passes:
+        raise ValueError(
+            f"sampling: expected block_size=None, as {type(network).__name__} has no passes over "
+            f"blocks, got {sampling!r}."
+        )
+    return sampling
+
+
+def make_sampler(
+    network: Any, transformer: Any, sampling: str | FixedPoint, jit_compile: bool
+) -> SequentialSampler:
+    """Returns the sampler for what `check_sampling` gave."""
+    make = FixedPointSampler if isinstance(sampling, FixedPoint) else SequentialSampler
+    return make(network, transformer, sampling, jit_compile)

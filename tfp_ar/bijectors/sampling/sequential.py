@@ -1,0 +1,197 @@
+"""The forward map of a flow: one sequential pass, with gradients."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfp_ar.bijectors.sampling.implicit_gradient import implicit_vjp, substitution_vjp
+from tfp_ar.internal import tf_private
+from tfp_ar.internal.compiled_network import CompiledNetwork
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
+from tfp_ar.networks.generation.reference import is_reference, sequential_pass
+
+
+class SequentialSampler:
+    """x = T(u; conditions, weights) for flat batches, differentiable in all three.
+
+    The loop is compiled by XLA also when called eagerly. A compiled loop cannot be differentiated
+    from outside, not even be run under a tape: hence the custom gradient, by implicit
+    differentiation.
+
+    Args:
+      network: the AutoregressiveNetwork.
+      transformer: params [..., num_params] -> elementwise bijector; hashable.
+      sampling: 'cached' (the network's own `generate`) or 'reference' (a parallel pass per
+        variable).
+      jit_compile: whether XLA compiles the passes.
+    """
+
+    def __init__(self, network, transformer, sampling, jit_compile):
+        self._compiled = CompiledNetwork.of(network)
+        self._transformer, self._sampling = transformer, sampling
+        self._jit_compile = jit_compile
+        self._generate = GeneratePass(transformer, sampling)
+
+    def __call__(self, u, *conditions):
+        """Draws x [B, *event_shape] from noise u of the same shape.
+
+        Args:
+          u: [B, *event_shape].
+          *conditions: [B, ...] each, in the order of the network's spec.
+        """
+        weights = self._compiled.weights()
+        if tf.executing_eagerly() and not tf_private.tape_is_active():
+            draw = self._draw(weights)
+            return draw(u, *conditions)
+
+        @tf.custom_gradient
+        def sample(u, *conditions_and_weights):
+            conditions, weights = _split(conditions_and_weights, num_conditions)
+            x = self._draw(weights)(u, *conditions)
+
+            def gradient(dx):
+                return self._pull_back_once(weights, x, dx, u, *conditions)
+
+            return x, gradient
+
+        num_conditions = len(conditions)
+        return sample(u, *conditions, *weights)
+
+    def _draw(self, weights):
+        """Returns a function (u, *conditions) -> x, without gradients where a tape is open."""
+        return functools.partial(
+            self._compiled.unrecorded(self._generate, self._jit_compile), weights
+        )
+
+    def _pull_back_once(self, weights, x, dx, u, *conditions):
+        """Does as `_pull_back`, but refuses derivatives, which would miss that x depends on u."""
+
+        @tf.custom_gradient
+        def pull_back(x, dx, u, *conditions_and_weights):
+            conditions, weights = _split(conditions_and_weights, num_conditions)
+            return tuple(self._pull_back(weights, x, dx, u, *conditions)), _refuse
+
+        num_conditions = len(conditions)
+        # The weights are arguments only in order that a derivative in them is refused, too.
+        pulled = iter(pull_back(x, dx, u, *conditions, *weights))
+        theta = [u, *conditions, *weights]
+        return [next(pulled) if tensor.dtype.is_floating else None for tensor in theta]
+
+    def _pull_back(self, weights, x, dx, u, *conditions):
+        """Returns cotangents on all floats among u, conditions and weights for dx on x."""
+        arguments = (weights, x, dx, u, *conditions)
+        run = functools.partial(self._compiled.unrecorded, jit_compile=self._jit_compile)
+        *pulled, converged = run(ImplicitPullBack(self._transformer))(*arguments)
+        exact = ExactPullBack(self._transformer, self._sampling)
+        return exact_unless(converged, pulled, lambda: run(exact)(*arguments))
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratePass:
+    """The sequential pass of a flow."""
+
+    transformer: Callable
+    sampling: str
+
+    def __call__(
+        self, network: AutoregressiveNetwork, u: tf.Tensor, conditional_input: Any
+    ) -> tf.Tensor:
+        """Returns x [B, *event_shape] for u of the same shape."""
+        noise = tf.transpose(tf.reshape(u, [-1, network.event_size]))
+
+        def emit(params, i):
+            return self.transformer(params).forward(noise[i])
+
+        generate = sequential_pass(network, self.sampling)
+        size = tf.shape(u)[0] if u.shape[0] is None else u.shape[0]
+        return tf.ensure_shape(generate(emit, size, conditional_input), u.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImplicitPullBack:
+    """Cotangents of a sample by a few parallel passes; whether these were enough comes last."""
+
+    transformer: Callable
+
+    def __call__(
+        self,
+        network: AutoregressiveNetwork,
+        x: tf.Tensor,
+        dx: tf.Tensor,
+        u: tf.Tensor,
+        conditional_input: Any,
+    ) -> tuple:
+        """Returns cotangents on u, conditions and weights, and a bool scalar."""
+        theta = _theta(network, u, conditional_input)
+        pulled, converged = implicit_vjp(_fixed_point(network, self.transformer), x, theta, dx)
+        return (*pulled, converged)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactPullBack:
+    """Cotangents of a sample whatever the coupling, at the cost of a sequential pass."""
+
+    transformer: Callable
+    sampling: str
+
+    def __call__(
+        self,
+        network: AutoregressiveNetwork,
+        x: tf.Tensor,
+        dx: tf.Tensor,
+        u: tf.Tensor,
+        conditional_input: Any,
+    ) -> list:
+        """Returns cotangents on u, conditions and weights."""
+        theta = _theta(network, u, conditional_input)
+        if is_reference(network, self.sampling):  # too costly to go through backwards
+            g = _fixed_point(network, self.transformer)
+            return substitution_vjp(g, x, theta, dx, network.order)
+        with tf.GradientTape() as tape:
+            tape.watch(theta)
+            x = GeneratePass(self.transformer, self.sampling)(network, u, conditional_input)
+        return tape.gradient(x, theta, dx, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def _theta(network, u, conditional_input) -> list:
+    """Returns what x depends on: u, the conditions and the weights, as far as they are floats."""
+    conditions = network.conditioning.parse(conditional_input).values()
+    # Within the scope of a compiled function this gives the very tensors that it got.
+    weights = [tf.convert_to_tensor(variable) for variable in network.variables]
+    return [tensor for tensor in (u, *conditions, *weights) if tensor.dtype.is_floating]
+
+
+def _fixed_point(network, transformer):
+    """Returns the g of x = g(x, theta), which a sample x solves."""
+
+    def g(x, theta):
+        u, *others = theta
+        conditions = others[: len(network.conditioning.shapes)]
+        params = network(x, network.conditioning.join(conditions), training=False)
+        return transformer(params).forward(u)
+
+    return g
+
+
+def exact_unless(converged, result, exact):
+    """Returns `result` if the bool scalar `converged` is true, else exact().
+
+    Eagerly, `exact` is not even traced unless it is needed.
+    """
+    if not tf.executing_eagerly():
+        return tf.cond(converged, lambda: result, exact)
+    return result if converged else exact()
+
+
+def _split(values, number) -> tuple[list, list]:
+    return list(values[:number]), list(values[number:])
+
+
+def _refuse(*_, variables=None):
+    raise LookupError(
+        "ARFlowBijector.forward: samples have first derivatives only, in reverse mode, got a "
+        "request for a second one or for forward mode. The inverse has all derivatives."
+    )
