@@ -10,8 +10,8 @@ DOCTEST = re.compile(r"^( *)>>> .*(?:\n\1[^\n]*\S[^\n]*)*", re.M)
 # the strict build says so.)
 LINK_LIKE = re.compile(r"^(?=\S).*\w\]\(.*$", re.M)
 RAISES = re.compile(r"^( +)(\w+Error(?:, \w+Error)+): ", re.M)
-COST = re.compile(r"^(Cost|Derivatives|Memory): ", re.M)
-RETURNS = re.compile(r"^(Returns|Yields): (\S.*(?:\n[ ]*\S.*)*)", re.M)
+# Sections of a few words that begin on the line of their title.
+INLINE = re.compile(r"^(Call arguments|Cost|Derivatives|Memory|Returns|Yields): ", re.M)
 
 
 def as_list(match) -> str:
@@ -35,8 +35,7 @@ def fenced(match) -> str:
 def as_markdown(text: str) -> str:
     """A docstring, cleaned of its indentation, as Markdown with Google's sections."""
     text = SECTION.sub(as_list, text)
-    text = COST.sub(r"**\1:** ", text)
-    text = RETURNS.sub(lambda m: f"{m[1]}:\n  " + m[2].replace("\n", "\n  "), text)
+    text = INLINE.sub(r"**\1:** ", text)
     text = RAISES.sub(lambda m: f"{m[1]}{m[2].replace(', ', ' | ')}: ", text)
     text = LINK_LIKE.sub(lambda m: re.sub(r"(?<=\w)\]\(", r"]\\(", m[0]), text)
     return DOCTEST.sub(fenced, text)
