@@ -7,7 +7,6 @@ browsers show without a script. A link to what is not there fails the strict bui
 
 import html
 import logging
-import pathlib
 import posixpath
 import re
 
@@ -18,7 +17,7 @@ from public_names import PACKAGE, ROOT, PublicName, exported, public_names, sour
 
 log = logging.getLogger("mkdocs.hooks.site")  # mkdocs counts the warnings of this logger
 
-HOME_SECTIONS = ("Quick start", "Guides")
+HOME_SECTIONS = ("Quick start", "What it has", "Guides")
 
 
 def browse(config, path: str) -> str:
@@ -145,7 +144,8 @@ def code_names() -> dict[str, PublicName]:
 CODE_NAMES = code_names()
 # Left as they are: blocks of code, links, headings, signatures. Everything else in <code> is prose.
 CODE = re.compile(
-    r"<pre.*?</pre>|<a [^>]*>.*?</a>|<h\d.*?</h\d>|<code>(?P<name>[A-Za-z_][\w.]*)(?P<call>\([^<]*\))?</code>",
+    r"<pre.*?</pre>|<a [^>]*>.*?</a>|<h\d.*?</h\d>"
+    r"|<code>(?P<name>[A-Za-z_][\w.]*)(\([^<]*\))?</code>",
     re.S,
 )
 
@@ -164,8 +164,8 @@ def link_code(content: str, page, files) -> str:
     return CODE.sub(link, content)
 
 
-# What latex2mathml leaves to be wished, as TeX sets it: infinity and a minus after a relation are no
-# binary operators, and "log t" has a space.
+# What latex2mathml leaves to be wished, as TeX sets it: infinity and a minus after a relation are
+# not binary operators, and "log t" has a space.
 SPACING = [
     (r"<mo>(&#x0*221E;)</mo>", r"<mi>\1</mi>"),
     (r"(<mo>(?:=|&#x0*226[45];)</mo>)<mo>(&#x0*2212;)</mo>", r'\1<mo form="prefix">\2</mo>'),
