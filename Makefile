@@ -8,6 +8,11 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 
+# What is installed, and in which versions (constraints-oldest.txt: the oldest that setup.py allows).
+# Remove .venv before you change them.
+CONSTRAINTS ?= constraints.txt
+EXTRAS ?= docs,examples,test
+
 DEMO_OUTPUT := demo_output
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
@@ -18,7 +23,7 @@ BENCHMARKS ?= $(patsubst benchmarks/%.py,benchmarks.%,\
   $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint types docs bench wheel-test clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,9 +31,9 @@ help:  ## Show this list.
 # The stamp keeps a later call from asking pip again; it is out of date when the dependencies, their
 # pins or the version change. A .venv that was made by hand is used as it is, and one whose creation
 # was cut off before it had pip is completed.
-$(STAMP): setup.py constraints.txt tfp_ar/version.py
+$(STAMP): setup.py $(CONSTRAINTS) tfp_ar/version.py
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -e '.[examples,test]' -c constraints.txt
+	$(RUN) -m pip install --disable-pip-version-check -e '.[$(EXTRAS)]' -c $(CONSTRAINTS)
 	@touch $@
 
 demo: $(STAMP)  ## Train the demo model and draw its pictures (DEMO_FLAGS="--flag=value ...").
@@ -42,8 +47,18 @@ test: $(STAMP)  ## Run the tests, but for the slow ones (PYTEST_FLAGS="...").
 test-all: $(STAMP)  ## Run all tests.
 	$(RUN) -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
-lint: $(STAMP)  ## Check the code's style with ruff.
+# PYTHONPATH: lint-imports looks at this checkout, whatever is installed.
+lint: $(STAMP)  ## Check the code's style, its format, and that imports go down only.
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo --no-cache
+
+types: $(STAMP)  ## Check the types of the library with mypy.
+	$(RUN) -m mypy
+
+# The variable keeps mkdocs-material from advertising its successor.
+docs: $(STAMP)  ## Build the documentation into site/; a broken link is an error.
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 # One after the other, so that they do not disturb each other's timings.
 bench: $(STAMP)  ## Run the benchmarks (BENCHMARKS=benchmarks.NAME for one, BENCH_FLAGS="...").
@@ -53,8 +68,12 @@ bench: $(STAMP)  ## Run the benchmarks (BENCHMARKS=benchmarks.NAME for one, BENC
 	  $(RUN) -m $$name $(BENCH_FLAGS); \
 	done
 
+wheel-test:  ## Build wheel and sdist, and try the wheel in an environment of its own.
+	PYTHON=$(PYTHON) CONSTRAINTS=$(CONSTRAINTS) tools/check_wheel.sh
+
 # .venv stays: it is a large download. Remove it by hand to start anew.
 clean:  ## Remove what was generated, but for .venv.
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache $(DEMO_OUTPUT) *_output receptive_field.png
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(DEMO_OUTPUT) *_output receptive_field.png
 	find . -path './$(VENV)' -prune -o -path ./.git -prune -o \
 	  -type d -name __pycache__ -prune -exec rm -rf {} +

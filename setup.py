@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+REPOSITORY = "https://github.com/tfp-ar/tfp_ar"
 
 
 def read_version() -> str:
@@ -34,7 +35,7 @@ INSTALL_REQUIRES = [
     "tensorflow>=2.18",
     "tensorflow-probability>=0.25",
     # TensorFlow Probability imports Keras 2 under this name, but does not ask pip for it.
-    "tf-keras",
+    "tf-keras>=2.18",
 ]
 
 EXAMPLES_REQUIRE = [
@@ -45,10 +46,22 @@ EXAMPLES_REQUIRE = [
 TEST_REQUIRE = [
     # The tests run the examples.
     *EXAMPLES_REQUIRE,
+    "import-linter",
     # The layers are tested on Keras' JAX backend, too.
     "jax",
+    "mypy",
     "pytest",
     "pytest-xdist",
+    "ruff",
+]
+
+# The site is made of the sources as text, without TensorFlow.
+DOCS_REQUIRE = [
+    # LaTeX to MathML, which browsers show without a script.
+    "latex2mathml",
+    "mkdocs-material",
+    "mkdocstrings[python]",
+    # mkdocstrings formats signatures with it.
     "ruff",
 ]
 
@@ -58,6 +71,12 @@ setup(
     description="Autoregressive density models for TensorFlow Probability on Keras 3",
     long_description=read_readme(),
     long_description_content_type="text/markdown",
+    url=REPOSITORY,
+    project_urls={
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Issues": f"{REPOSITORY}/issues",
+    },
     # In place of a "License ::" classifier, which setuptools no longer takes beside it.
     license_expression="Apache-2.0",
     packages=find_packages(include=["tfp_ar", "tfp_ar.*"]),
@@ -67,6 +86,7 @@ setup(
     python_requires=">=3.10",
     install_requires=INSTALL_REQUIRES,
     extras_require={
+        "docs": DOCS_REQUIRE,
         "examples": EXAMPLES_REQUIRE,
         "test": TEST_REQUIRE,
     },

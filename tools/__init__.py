@@ -1,0 +1,1 @@
+"""What building the documentation and the packages needs; no part of the library."""
