@@ -30,7 +30,8 @@ def read_readme() -> str:
 
 INSTALL_REQUIRES = [
     "absl-py",
-    "keras>=3.5",
+    # Below 3.10 keras.Variable copies a tf.Variable that it is given, instead of sharing it.
+    "keras>=3.10",
     "numpy",
     "tensorflow>=2.18",
     "tensorflow-probability>=0.25",

@@ -66,6 +66,6 @@ def test_examples_benchmarks_and_guides_import_public_names_only(path):
 
 
 def test_the_package_offers_nothing_else():
-    assert set(NAMES) - {"tfp_ar"} <= {
-        f"tfp_ar.{name}" for name in tfp_ar.__all__
-    } | {"tfp_ar.layers.masks"}
+    assert set(NAMES) - {"tfp_ar"} <= {f"tfp_ar.{name}" for name in tfp_ar.__all__} | {
+        "tfp_ar.layers.masks"
+    }

@@ -51,9 +51,7 @@ def test_a_weights_file_of_a_density_model(expected):
     model = models.density_model(shifted(models.stack()))
     model.load_weights(FILES / "density_model.weights.h5")
     assert int(model.optimizer.iterations) == 2
-    predicted = model.predict(
-        expected["stack/x"], conditional_input=expected["stack/c"], verbose=0
-    )
+    predicted = model.predict(expected["stack/x"], conditional_input=expected["stack/c"], verbose=0)
     np.testing.assert_allclose(predicted, expected["density_model/predict"], **CLOSE)
 
 

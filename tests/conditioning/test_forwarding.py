@@ -187,3 +187,58 @@ def test_the_form_of_what_is_handed_down():
     want = {"bijector_kwargs": training, "distribution_kwargs": {"bijector_kwargs": training}}
     assert routed(two, training) == want
     assert routed(image(flow()), {}) == {}
+
+
+# A keyword that is not known today ----------------------------------------------------------------
+
+
+class Scaling(tfb.Bijector):
+    """x = factor u, with `factor` a keyword argument of its methods."""
+
+    takes_kwargs = {"factor": True}
+
+    def __init__(self, name="scaling"):
+        parameters = dict(locals())
+        super().__init__(
+            forward_min_event_ndims=0, dtype=tf.float64, parameters=parameters, name=name
+        )
+
+    def _forward(self, x, factor=1.0):
+        return factor * x
+
+    def _inverse(self, y, factor=1.0):
+        return y / factor
+
+    def _inverse_log_det_jacobian(self, y, factor=1.0):
+        return -tf.math.log(tf.constant(factor, tf.float64)) + tf.zeros_like(y)
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND.keys())
+def test_a_new_keyword_takes_no_new_code(around):
+    noise = tfp_ar.dequantizers.Uniform()
+    plain, scaled = around(Scaling()), around(tfb.Scale(np.float64(2.0)))
+    kwargs = {"seed": [1, 2]} if isinstance(plain, tfp_ar.Dequantized) else {}
+    forwarded = forwarding.forwarded_kwargs(plain, {"factor": 2.0, "training": True, **kwargs})
+    x = noise.noise(value(), 1, [1, 2])[0] + value()
+    want = scaled.log_prob(x, **kwargs)
+    np.testing.assert_allclose(plain.log_prob(x, **forwarded), want, **EXACT)
+    assert np.all(np.abs(plain.log_prob(x, **kwargs) - want) > 1e-6)
+
+
+def test_a_keyword_that_a_bijector_of_tfp_does_not_hand_down():
+    class Holder(tfb.Bijector):
+        def __init__(self, held):
+            parameters = dict(locals())
+            super().__init__(forward_min_event_ndims=0, parameters=parameters, name="holder")
+
+    text = "factor: Holder does not hand it down to what is inside, and it would be ignored"
+    with pytest.raises(ValueError, match=text):
+        forwarding.forwarded_kwargs(image(Holder(Scaling())), {"factor": 2.0})
+    with pytest.raises(ValueError, match=text):
+        Chain([Holder(Scaling())]).forward(tf.ones([4]), factor=2.0)
+
+
+def test_public_log_prob_refuses_what_is_no_distribution():
+    with pytest.raises(TypeError, match="distribution: expected a tfd.Distribution, got <"):
+        tfp_ar.log_prob(flow(), value())
+    assert tfp_ar.log_prob is forwarding.log_prob

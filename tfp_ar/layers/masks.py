@@ -13,6 +13,15 @@ import numpy as np
 
 from tfp_ar.internal import checks
 
+__all__ = [
+    "allowed",
+    "causal_mask",
+    "columns_before",
+    "group_ranks",
+    "rows_above",
+    "tap_ranks",
+]
+
 MASK_TYPES = ("A", "B")
 
 
