@@ -39,7 +39,7 @@ def bits_per_dim(log_prob: Any, event_shape: Sequence[int]) -> Any:
 
 
 def event_size(event_shape: Sequence[int]) -> int:
-    """Returns the number of variables in such an event, or raises as `bits_per_dim` does."""
+    """Returns the number of variables in an event; raises as `bits_per_dim` does."""
     if isinstance(event_shape, (list, tuple, tf.TensorShape)) and not len(event_shape):
         return 1
     return int(np.prod(checks.positive_ints("event_shape", event_shape)))

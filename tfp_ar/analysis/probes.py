@@ -1,4 +1,4 @@
-"""Probes of a network: positions, random inputs and weights, and what a gradient shows."""
+"""Probes of a network: positions, random inputs, random weights, and gradients that are not 0."""
 
 import contextlib
 import operator

@@ -92,7 +92,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     @property
     def conditioning(self) -> ConditioningSpec:
-        """The shapes of what the network is conditioned on, and their parser."""
+        """The shapes of the conditioning, and their parser."""
         return self._conditioning
 
     @property
