@@ -13,11 +13,13 @@ LOG_PROB, SAMPLE = "log_prob", "sample"
 VALUE, SEED, CONDITION, NUMBER = "value", "seed", "conditional_input", "n"
 
 
-def export_saved_model(distribution, directory) -> None:
+def export_saved_model(
+    distribution: tfp.distributions.Distribution, directory: str | os.PathLike
+) -> None:
     """Writes a distribution as a SavedModel with the signatures `log_prob` and `sample`.
 
-    What is written needs TensorFlow only: neither tfp_ar nor TensorFlow Probability nor the code
-    that made the distribution. The weights are those of this moment. Inputs, by name:
+    The SavedModel needs TensorFlow only: neither tfp_ar nor TensorFlow Probability nor the code
+    that made the distribution. The weights are those at the time of the call. Inputs, by name:
 
     * log_prob: `value` [n, *batch, *event]; `conditional_input` [n, ...] if the distribution is
       conditioned; `seed` [2] int32 if its log_prob is a stochastic bound. Output: `log_prob`
@@ -25,19 +27,19 @@ def export_saved_model(distribution, directory) -> None:
     * sample: `n`, an int32 scalar; `seed` [2] int32; `conditional_input` [m, ...] if the
       distribution is conditioned. Output: `sample` [n, *batch, *event], or [n, m, *event].
 
-    A conditioning that is a dict has an input for each part: `conditional_input_global` and
-    `conditional_input_local`; it is of the network's dtype. Values are of the distribution's dtype.
-    The same seed gives what the distribution gives for it; sampling is compiled by XLA for each
-    size of batch, at the first call.
+    Conditioning that is a dict has one input per condition: `conditional_input_global` and
+    `conditional_input_local`. Conditioning has the network's dtype, values have the distribution's
+    dtype. A seed gives the same results as in the distribution itself. XLA compiles sampling once
+    per batch size, at the first call.
 
     Args:
       distribution: a tfd.Distribution of known event shape and known batch shape.
-      directory: where to write; made if need be. A SavedModel that is there is replaced.
+      directory: the folder to write to, created if necessary. A SavedModel in it is replaced.
 
     Raises:
-      TypeError: if `distribution` is no distribution.
-      ValueError: if its shapes are not known, its flows want different conditioning, or `directory`
-        cannot be written.
+      TypeError: if `distribution` is not a distribution.
+      ValueError: if its shapes are not known, its flows expect different conditioning, or
+        `directory` cannot be written to.
 
     >>> import tempfile
     >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
@@ -52,8 +54,8 @@ def export_saved_model(distribution, directory) -> None:
     """
     if not isinstance(distribution, tfd.Distribution):
         raise TypeError(
-            f"distribution: expected a tfd.Distribution, got {distribution!r}. (Of a DensityModel, "
-            "its distribution.)"
+            f"distribution: expected a tfd.Distribution, got {distribution!r}. (For a "
+            "DensityModel, pass its distribution.)"
         )
     for kind in ("event_shape", "batch_shape"):
         shape = getattr(distribution, kind)
@@ -62,13 +64,13 @@ def export_saved_model(distribution, directory) -> None:
     module = _Exported(distribution)
     directory = _writable(directory)
     signatures = {LOG_PROB: module.log_prob, SAMPLE: module.sample}
-    # Without what is needed to differentiate what is loaded, the file has half the size.
+    # Gradients of the loaded functions would double the size of the file.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, directory, signatures, options)
 
 
 class _Exported(tf.Module):
-    """Two functions, and nothing but raw variables: TensorFlow could not find those of layers."""
+    """Two functions and raw variables: TensorFlow would not find variables inside layers."""
 
     def __init__(self, distribution):
         super().__init__()
@@ -77,31 +79,31 @@ class _Exported(tf.Module):
         dtype, event = distribution.dtype, list(distribution.event_shape)
         batch = list(distribution.batch_shape)
         seed = tf.TensorSpec([2], tf.int32, SEED)
-        conditions = _condition_specs(spec, forwarding.float_dtype(distribution))
+        condition_specs = _condition_specs(spec, forwarding.float_dtype(distribution))
         random = forwarding.has_random_log_prob(distribution)
 
-        def condition_of(parts):
-            return None if spec is None else spec.join(parts)
+        def joined(conditions):
+            return None if spec is None else spec.join(conditions)
 
         def log_prob(value, *rest):
-            *parts, given_seed = rest if random else (*rest, None)
+            *conditions, given_seed = rest if random else (*rest, None)
             return {
-                LOG_PROB: forwarding.log_prob(distribution, value, condition_of(parts), given_seed)
+                LOG_PROB: forwarding.log_prob(distribution, value, joined(conditions), given_seed)
             }
 
-        def sample(n, given_seed, *parts):
-            conditioned = forwarding.conditioned(distribution, condition_of(parts))
+        def sample(n, given_seed, *conditions):
+            conditioned = forwarding.conditioned(distribution, joined(conditions))
             return {SAMPLE: conditioned.sample(n, seed=given_seed)}
 
         value = tf.TensorSpec([None, *batch, *event], dtype, VALUE)
-        self.log_prob = _traced(log_prob, [value, *conditions, *([seed] if random else [])])
-        self.sample = _traced(sample, [tf.TensorSpec([], tf.int32, NUMBER), seed, *conditions])
+        self.log_prob = _traced(log_prob, [value, *condition_specs, *([seed] if random else [])])
+        self.sample = _traced(sample, [tf.TensorSpec([], tf.int32, NUMBER), seed, *condition_specs])
 
 
 def _traced(function, specs):
-    """`function` as a graph that says so if an input has another shape than its spec.
+    """Returns `function` as a graph that raises if an input has another shape than its spec.
 
-    The signatures of a SavedModel do not check shapes; what does not fit would fail deep inside, or
+    The signatures of a SavedModel do not check shapes: a wrong one would fail deep inside, or
     broadcast.
     """
 
@@ -111,7 +113,7 @@ def _traced(function, specs):
             *(tf.ensure_shape(x, spec.shape, f"input_{spec.name}") for x, spec in named)
         )
 
-    # autograph would convert TFP and Keras, for nothing.
+    # autograph would convert the code of TFP and Keras for nothing.
     return tf.function(checked, autograph=False).get_concrete_function(*specs)
 
 
@@ -126,10 +128,10 @@ def _condition_specs(spec, dtype) -> list:
 
 
 def _writable(directory) -> str:
-    """The path as a string, of a folder that exists and can be written.
+    """Returns the path as a string, after making the folder and writing to it.
 
     Raises:
-      ValueError: if it cannot.
+      ValueError: if that fails.
     """
     if not isinstance(directory, (str, os.PathLike)) or not str(directory):
         raise ValueError(f"directory: expected a path, got {directory!r}.")

@@ -1,4 +1,4 @@
-"""What a network really depends on, and what a bound leaves open."""
+"""Analysis of a network's real dependences, and of the gap that a bound leaves."""
 
 from tfp_ar.analysis.assert_autoregressive import assert_autoregressive
 from tfp_ar.analysis.dequantization_gap import DequantizationGap, dequantization_gap

@@ -1,5 +1,8 @@
-"""Checks a network's promise about its order."""
+"""A check of a network's promise about its order."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -10,15 +13,21 @@ from tfp_ar.networks.layer_network import as_network
 _ROWS_TIMES_VARIABLES = 1 << 16  # bounds the memory of one batch of gradients
 
 
-def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> None:
+def assert_autoregressive(
+    network: keras.Layer,
+    num_draws: int = 8,
+    seed: int = 0,
+    event_shape: Sequence[int] | None = None,
+) -> None:
     """Raises unless the parameters of each variable depend only on variables before it.
 
-    For several draws of random weights (all of them, those that start at zero included: a leak may
-    hide behind a zero) and random x, asked are both the gradient of each variable's parameters by
-    each input, and whether the parameters stay the same if that variable and all later ones change:
-    the gradient sees the smallest dependence, the change also one that has no gradient (rounding,
-    signs, `stop_gradient`). What any draw shows counts: with ReLUs, a single draw sees only part.
-    The weights are put back exactly, on failure too.
+    The check draws random x and random weights several times. It replaces all weights, including
+    those that start at zero, as a leak may hide behind a zero. It tests two things: the gradient of
+    each variable's parameters with respect to each input, and whether the parameters stay the same
+    if that variable and all later ones change. The gradient shows the smallest dependence; the
+    change also shows one that has no gradient (rounding, signs, `stop_gradient`). A leak in any
+    draw counts: with ReLUs, a single draw shows only part. The weights are restored exactly, also
+    on failure.
 
     Args:
       network: an AutoregressiveNetwork, or any Keras layer that ARFlowBijector takes.
@@ -27,9 +36,9 @@ def assert_autoregressive(network, num_draws=8, seed=0, event_shape=None) -> Non
       event_shape: the shape of one x, for a layer that does not know it. Default None.
 
     Raises:
-      AssertionError: naming an output and an input that it must not see.
+      AssertionError: if there is a leak; it names an output and an input that it must not see.
       RuntimeError: if Keras runs on another backend than TensorFlow.
-      TypeError, ValueError: if `network` is no network or `num_draws` not positive.
+      TypeError, ValueError: if `network` is not a network or `num_draws` is not positive.
 
     Cost: num_draws gradients of the parallel pass at batch size `network.event_size`.
 
@@ -66,21 +75,21 @@ def _fail(network, output, rest):
 
 
 def _place(network, index) -> str:
-    """The index of a variable within an event, as one writes it."""
+    """Returns the index of a variable within an event, as a message shows it."""
     return str([int(i) for i in np.unravel_index(index, network.event_shape)])
 
 
 def _seen(network, generator) -> np.ndarray:
-    """Which inputs each variable's parameters have a gradient by: bool [outputs, inputs]."""
+    """Computes which inputs have a gradient in which parameters: bool [outputs, inputs]."""
     size = network.event_size
     x, condition = random_arguments(network, generator, 1)
-    # Weights of a sum over the parameters of a variable, lest two of them cancel.
+    # Random weights for the sum over the parameters of a variable: unweighted, two could cancel.
     mix = normal(generator, [network.num_params], network.variable_dtype)
     rows = max(_ROWS_TIMES_VARIABLES // size, 1)
     seen = []
     for start in range(0, size, rows):
         outputs = tf.range(start, min(start + rows, size))
-        copies = tf.repeat(x, len(outputs), axis=0)  # one row an output: gradients do not mix
+        copies = tf.repeat(x, len(outputs), axis=0)  # one row per output, or gradients mix
         with tf.GradientTape() as tape:
             tape.watch(copies)
             params = tf.reshape(
@@ -92,23 +101,24 @@ def _seen(network, generator) -> np.ndarray:
 
 
 def _moved_by_the_future(network, generator, rank):
-    """A variable whose parameters move if it and all after it change, and one that alone does it.
+    """Finds a variable whose parameters change if it and all later variables change.
 
-    Returns: None if there is none; the second is None if it takes several.
+    Returns: the variable, and an input that alone changes its parameters, or None if no single one
+    does; None if the parameters of no variable change.
     """
     size = network.event_size
     (x, condition), (other, _) = (random_arguments(network, generator, 1) for _ in range(2))
     x, other = (np.reshape(v.numpy(), [1, size]) for v in (x, other))
 
     def moved(outputs, changes):
-        """Whether each output's parameters move if the inputs marked in its row change."""
+        """Returns whether each output's parameters change with the inputs marked in its row."""
         chosen = []
         for rows in (np.broadcast_to(x, changes.shape), np.where(changes, other, x)):
             params = network(np.reshape(rows, [-1, *network.event_shape]), condition).numpy()
             params = np.reshape(params, [len(outputs), size, network.num_params])
             chosen.append(params[np.arange(len(outputs)), outputs])
         before, after = chosen
-        # Rounding may depend on the neighbours in some convolutions; a dependence is far larger.
+        # In some convolutions, rounding depends on the neighbours. A dependence is far larger.
         same = np.abs(after - before) <= 1e-4 * np.max(np.abs(before))
         return ~same.all(axis=-1)  # a NaN is not the same either
 

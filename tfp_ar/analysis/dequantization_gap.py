@@ -1,6 +1,8 @@
-"""How far the bound that a model is trained by is from one of many samples."""
+"""The gap between the bound that a model is trained on and the bound of many samples."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +20,10 @@ class DequantizationGap:
     """Two bounds of the same data, in bits per dimension, and their difference.
 
     Attributes:
-      one_sample: of one sample, the mean over all draws and values.
-      importance_weighted: of `num_importance_samples`, never larger.
+      one_sample: the bound with one sample, averaged over all draws and values.
+      importance_weighted: the bound with `num_importance_samples` samples, never larger.
       gap: one_sample - importance_weighted.
-      standard_error: that of `gap`, over the values; NaN of a single one.
+      standard_error: the standard error of `gap` over the values; NaN for a single value.
       num_importance_samples: K.
 
     >>> print(DequantizationGap(1.5, 1.25, 0.25, 0.01, 64))
@@ -43,41 +45,41 @@ class DequantizationGap:
 
 
 def dequantization_gap(
-    distribution,
-    value,
-    num_importance_samples=64,
-    seed=(0, 0),
-    batch_size=256,
-    conditional_input=None,
+    distribution: Dequantized,
+    value: Any,
+    num_importance_samples: int = 64,
+    seed: Sequence[int] = (0, 0),
+    batch_size: int = 256,
+    conditional_input: Any = None,
 ) -> DequantizationGap:
-    """What the bound of K importance samples is better than that of one, on the same draws.
+    """Computes by how much K importance samples tighten the bound of one sample.
 
         gap = mean over x of  log (1/K sum_k w_k) - 1/K sum_k log w_k,    w_k = p(x + u_k) / q(u_k)
 
-    in bits per dimension. Both terms are made of the same draws: the gap of each x is at least 0,
-    and what is common to both does not blur it. The best noise, q(u | x) ~ p(x + u), would save
-    that and the rest up to log P(x), which K samples do not find: little for large K, unless the
-    weights vary much. The gap is infinite if the density is 0 at some draw, and NaN if it is at all
-    draws of one x.
+    in bits per dimension. Both terms use the same draws, so the gap of each x is at least 0 and
+    noise that is common to both terms cancels. The best noise, q(u | x) ~ p(x + u), would save this
+    gap and also the rest up to log P(x), which K samples do not find; the rest is small for large K
+    unless the weights vary a lot. The gap is infinite if the density is 0 at some draw, and NaN if
+    it is 0 at all draws of one x.
 
     Args:
       distribution: a `tfp_ar.Dequantized` of known event shape and batch shape []; its own
         `num_importance_samples` does not matter.
       value: integers [n, *event], an array.
       num_importance_samples: K. Default 64.
-      seed: a pair of integers. The noise is a function of it and of the place in `value` and
-        `batch_size`. Default (0, 0).
-      batch_size: values at a time. Default 256.
-      conditional_input: [n, ...], an array or a dict of such, if the distribution is conditioned.
+      seed: a pair of integers. The noise of a value depends on it, on the value's index in `value`
+        and on `batch_size`. Default (0, 0).
+      batch_size: number of values per batch. Default 256.
+      conditional_input: [n, ...], an array or a dict of arrays, if the distribution is conditioned.
 
     Returns: a `DequantizationGap`.
 
-    Cost: K log_probs of `value`, one after the other, each in batches: memory is that of one batch,
-    and of 24 bytes for each value.
+    Cost: K log_probs of `value`, one after the other, each in batches: the memory of one batch,
+    and 24 bytes per value.
 
     Raises:
-      TypeError: if an argument is of the wrong kind.
-      ValueError: if one has the wrong shape or is out of range.
+      TypeError: if an argument has the wrong type.
+      ValueError: if an argument has the wrong shape or is out of range.
 
     References:
       Y. Burda et al., Importance weighted autoencoders, arXiv:1509.00519, 2016.
@@ -105,16 +107,16 @@ def dequantization_gap(
         shown = ", ".join(["n", *map(str, event)])
         raise ValueError(f"value: expected shape [{shown}], n above 0, got {list(value.shape)}.")
     forwarding.check_conditioning(distribution, conditional_input)
-    parts = [np.asarray(part) for part in tf.nest.flatten(conditional_input) if part is not None]
-    if any(len(part) != len(value) for part in parts):
+    conditions = [np.asarray(c) for c in tf.nest.flatten(conditional_input) if c is not None]
+    if any(len(condition) != len(value) for condition in conditions):
         raise ValueError(
             f"conditional_input: expected {len(value)} rows, as in value, got "
-            f"{[len(part) for part in parts]}."
+            f"{[len(condition) for condition in conditions]}."
         )
     one_sample, weighted = _bounds(
         distribution.copy(num_importance_samples=1), value, conditional_input, k, seed, batch_size
     )
-    with np.errstate(invalid="ignore"):  # where infinite
+    with np.errstate(invalid="ignore"):  # inf - inf, if a bound is infinite
         gaps = bits_per_dim(one_sample - weighted, event)
         error = np.std(gaps, ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan
     return DequantizationGap(
@@ -127,10 +129,10 @@ def dequantization_gap(
 
 
 def _bounds(distribution, value, conditional_input, k, seed, batch_size):
-    """Per value, in nats: the mean of k bounds of one sample, and the bound of k samples."""
+    """Computes per value, in nats: the mean of k one-sample bounds; the bound of k samples."""
     n = len(value)
     batch_size = min(batch_size, n)
-    # The last batch is filled up, so that the function is traced for one shape.
+    # The last batch is filled up: another shape would trace the function again.
     rows = (np.arange(-(-n // batch_size) * batch_size) % n).reshape([-1, batch_size])
 
     @tf.function(autograph=False)
@@ -142,11 +144,11 @@ def _bounds(distribution, value, conditional_input, k, seed, batch_size):
     for i, batch in enumerate(rows):
         x = tf.constant(value[batch])
         condition = tf.nest.map_structure(
-            lambda part: None if part is None else tf.constant(np.asarray(part)[batch]),  # noqa: B023
+            lambda c: None if c is None else tf.constant(np.asarray(c)[batch]),  # noqa: B023
             conditional_input,
         )
         for draw in range(k):
-            # Draws in the first number, batches in the second: seeds never meet.
+            # The first number counts draws and the second one batches, so all seeds differ.
             noise = [(seed[0] + draw) % _SEEDS, (seed[1] + i) % _SEEDS]
             drawn = log_weight(x, condition, tf.constant(noise, tf.int32)).numpy()
             total[i] += drawn

@@ -1,10 +1,13 @@
-"""A picture of what an output depends on."""
+"""A plot of the inputs that an output depends on."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tfp_ar.analysis.probes import as_position
 
-# Label and colour of each kind of pixel; they differ in lightness too.
+# Label and colour of each kind of pixel. The colours differ in lightness, for print in grey.
 POSITION = "the position"
 KINDS = {
     "seen": "#3a74b4",
@@ -13,30 +16,31 @@ KINDS = {
     "future": "#ececec",
 }
 SEEN, _, BLIND, FUTURE = range(len(KINDS))
-_FRAME = 0.2  # its width, in pixels
-_MOST_WITH_LINES = 64  # of more pixels a side, lines between them would hide much
+_FRAME = 0.2  # width of the position's frame, in pixels
+_MOST_WITH_LINES = 64  # with more pixels per side, the lines would hide much
 
 
-def plot_receptive_field(field, position, axis=None):
-    """Draws a receptive field: what is seen, the position, and past and future that are not seen.
+def plot_receptive_field(field: Any, position: int | Sequence[int], axis: Any = None) -> Any:
+    """Draws a receptive field: seen pixels, the position, and the past and future not seen.
 
-    Past is what comes before the position in raster order. The position has a dark frame; inside
-    it has the colour of what is seen if it is itself seen: a leak, unless it has several channels.
-    The pixels have labels: `axis.legend()`, or `figure.legend(*axis.get_legend_handles_labels())`,
-    explains the colours.
+    The past is what comes before the position in raster order. The position has a dark frame. If
+    the position itself is seen, the inside of the frame has the colour of seen pixels: a leak,
+    unless the position has several channels. Each colour has a label: `axis.legend()`, or
+    `figure.legend(*axis.get_legend_handles_labels())`, explains the colours.
 
     Args:
-      field: what `receptive_field` returns, [L], [H, W] or [H, W, C]; a pixel of which any channel
-        is seen is drawn as seen. A sequence is drawn as a row.
-      position: the position that it was asked for, as an index or several; the channel is ignored.
+      field: the result of `receptive_field`, [L], [H, W] or [H, W, C]; a pixel is drawn as seen if
+        any of its channels is. A sequence is drawn as a row.
+      position: the position of that field, an index or a sequence of indices; the channel is
+        ignored.
       axis: a Matplotlib `Axes`. Default None: that of a new figure.
 
     Returns: the `Axes`.
 
     Raises:
       ImportError: if Matplotlib is not installed.
-      TypeError, ValueError: if `field` has another number of dimensions, or `position` is no pixel
-        of it.
+      TypeError, ValueError: if `field` has another number of dimensions, or `position` is not
+        one of its pixels.
 
     >>> field = receptive_field(MaskedConv2D(1, 3, "A"), (2, 2), input_shape=[4, 5, 1])
     >>> axis = plot_receptive_field(field, (2, 2))
@@ -55,7 +59,7 @@ def plot_receptive_field(field, position, axis=None):
     kinds, (row, column) = _kinds(field, position)
     if axis is None:
         axis = plt.subplots(layout="constrained")[1]
-    for label, color in KINDS.items():  # nothing but entries of a legend
+    for label, color in KINDS.items():  # without points: entries of a legend
         face = KINDS["future"] if label == POSITION else color
         axis.scatter(
             [], [], s=70, marker="s", facecolor=face, edgecolor=color, linewidth=2, label=label
@@ -68,7 +72,7 @@ def plot_receptive_field(field, position, axis=None):
         vmax=len(KINDS) - 0.5,
         interpolation="nearest",
     )
-    # The frame: no line, which would be too wide where pixels are small.
+    # The frame is two rectangles: a line would be too wide where pixels are small.
     inside = list(KINDS.values())[kinds[row, column]]
     for side, color in (1, KINDS[POSITION]), (1 - 2 * _FRAME, inside):
         corner = column - side / 2, row - side / 2
@@ -82,7 +86,7 @@ def plot_receptive_field(field, position, axis=None):
 
 
 def _kinds(field, position) -> tuple[np.ndarray, tuple[int, int]]:
-    """The kind of each pixel, int [H, W]; the row and column of the position."""
+    """Returns the kind of each pixel, int [H, W], and the row and column of the position."""
     field = np.asarray(field, bool)
     if field.ndim not in (1, 2, 3):
         raise ValueError(f"field: expected [L], [H, W] or [H, W, C], got shape {[*field.shape]}.")

@@ -1,19 +1,23 @@
-"""Probes of a network: positions, random inputs and weights, and what a gradient shows."""
+"""Probes of a network: positions, random inputs, random weights, and gradients that are not 0."""
 
 import contextlib
 import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfp_ar.networks import AutoregressiveNetwork
 
-def as_position(position, shape) -> tuple[int, ...]:
-    """An index, or a sequence of them, into the first dimensions of `shape`, as a tuple.
+
+def as_position(position: Any, shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns an index, or a sequence of indices, into the first dimensions of `shape` as a tuple.
 
     Raises:
-      TypeError: if it is no integer and no sequence of integers.
+      TypeError: if it is neither an integer nor a sequence of integers.
       ValueError: if it is longer than `shape` or not inside it.
     """
     try:
@@ -34,13 +38,15 @@ def as_position(position, shape) -> tuple[int, ...]:
     return indices
 
 
-def normal(generator, shape, dtype):
-    """A tensor of standard normal numbers."""
+def normal(generator: np.random.Generator, shape: Sequence[int], dtype: Any) -> tf.Tensor:
+    """Draws a tensor of standard normal numbers."""
     return tf.constant(generator.normal(size=shape), dtype)
 
 
-def random_arguments(network, generator, *batch):
-    """Normal numbers for a network: x [*batch, *event_shape] and a `conditional_input`."""
+def random_arguments(
+    network: AutoregressiveNetwork, generator: np.random.Generator, *batch: int
+) -> tuple[tf.Tensor, Any]:
+    """Draws normal numbers for a network: x [*batch, *event_shape] and a `conditional_input`."""
 
     def value(shape):
         return normal(generator, shape, network.variable_dtype)
@@ -48,25 +54,25 @@ def random_arguments(network, generator, *batch):
     return value([*batch, *network.event_shape]), network.example_conditioning(batch, value)
 
 
-def has_gradient(tape, targets, x) -> np.ndarray:
-    """Where the gradient of all targets' sum by x is not zero: bool, of x's shape.
+def has_gradient(tape: tf.GradientTape, targets: Any, x: tf.Tensor) -> np.ndarray:
+    """Computes where the gradient of the targets' sum by x is not zero: bool, of x's shape.
 
-    A NaN is no zero: it counts.
+    A NaN counts, as it is not zero.
     """
     gradient = tape.gradient(targets, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return tf.convert_to_tensor(gradient).numpy() != 0
 
 
 @contextlib.contextmanager
-def random_weights(layer, seed):
-    """Replaces all float variables of a layer by random ones; puts them back on leaving.
+def random_weights(layer: keras.Layer, seed: int | Sequence[int]) -> Iterator[None]:
+    """Replaces all float variables of a layer by random ones, and restores them on leaving.
 
-    Normal, of standard deviation 1 / sqrt(fan-in), so that activations neither vanish nor saturate.
-    What starts at zero, and hides what it multiplies, is random too.
+    They are normal with standard deviation 1 / sqrt(fan-in), so that activations neither vanish nor
+    saturate. Weights that start at zero, and hide what they multiply, become random too.
 
     Args:
       layer: a built Keras layer.
-      seed: of the random numbers.
+      seed: seed of the random numbers.
     """
     generator = np.random.default_rng(seed)
     variables = [v for v in layer.variables if keras.backend.is_float_dtype(v.dtype)]
@@ -76,7 +82,7 @@ def random_weights(layer, seed):
             shape = tuple(variable.shape)
             fan_in = max(int(np.prod(shape[:-1])), 1)
             values = generator.normal(size=shape) / np.sqrt(fan_in)
-            # Statistics that a layer keeps, variances among them, have to stay positive.
+            # A layer may keep variances and the like as variables, whose roots must not be NaN.
             variable.assign(values if variable.trainable else np.abs(values))
         yield
     finally:

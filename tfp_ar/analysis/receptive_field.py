@@ -1,6 +1,7 @@
-"""Which inputs an output depends on."""
+"""The inputs that an output depends on."""
 
 import inspect
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -19,24 +20,30 @@ from tfp_ar.networks import AutoregressiveNetwork
 from tfp_ar.networks.layer_network import as_network, known_input_shape
 
 
-def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.ndarray:
-    """The inputs that the output at a position depends on.
+def receptive_field(
+    obj: keras.Layer,
+    position: int | Sequence[int],
+    input_shape: Sequence[int] | None = None,
+    num_draws: int = 8,
+    seed: int = 0,
+) -> np.ndarray:
+    """Finds the inputs that the output at a position depends on.
 
-    For several draws of random weights (all of them, those that start at zero included), random x
-    and random conditioning, it asks for the gradient of the output at `position` by x. What any
-    draw shows counts, for with ReLUs a single draw sees only part; a gradient that is NaN counts,
-    too. What has no gradient (rounding, signs, `stop_gradient`) is not seen:
-    `assert_autoregressive` finds that in the future. The weights are put back exactly, on failure
-    too.
+    Several times, it draws random x, random conditioning and random weights (all of them, including
+    those that start at zero) and computes the gradient of the output at `position` with respect to
+    x. An input counts if any draw shows it, as with ReLUs a single draw shows only part; a NaN
+    gradient counts, too. A dependence without a gradient (rounding, signs, `stop_gradient`) is not
+    seen; on future variables, `assert_autoregressive` finds it. The weights are restored exactly,
+    also on failure.
 
     Args:
-      obj: an AutoregressiveNetwork, whose output are the parameters of the variables; or any Keras
+      obj: an AutoregressiveNetwork, whose outputs are the parameters of the variables; or any Keras
         layer or model. A layer whose call has several required arguments, such as
-        `BlindSpotFreeConv2D`, gets the same x for each; optional ones are left out. The field of a
-        layer that returns several tensors is the union of theirs.
-      position: an index, or several, into the first dimensions of the output without the batch; of
-        a network, into `event_shape`. It may be a prefix, such as (row, column) where there are
-        channels, and is then the union over what follows.
+        `BlindSpotFreeConv2D`, gets the same x for each; optional arguments are left out. If a layer
+        returns several tensors, the field is the union of theirs.
+      position: an index, or a sequence of indices, into the first dimensions of the output without
+        the batch; for a network, into `event_shape`. It may be a prefix, such as (row, column)
+        where there are channels; the field is then the union over the dimensions that follow.
       input_shape: the shape of one x, without the batch. Default None: the network's event shape,
         or what the layer was built for, if that is known.
       num_draws: number of draws. Default 8.
@@ -46,8 +53,8 @@ def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.
 
     Raises:
       RuntimeError: if Keras runs on another backend than TensorFlow.
-      TypeError: if `obj` is no Keras layer, or one of nothing but integers, or another argument is
-        of the wrong kind.
+      TypeError: if `obj` is not a Keras layer or returns only integers, or another argument has the
+        wrong type.
       ValueError: if `position` is too long or outside the output, the input's shape is unknown or
         not one that `obj` takes, or `num_draws` is not positive.
 
@@ -68,8 +75,9 @@ def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.
             f"obj: expected an AutoregressiveNetwork or another Keras layer, got {obj!r}."
         )
     probe = (_Network if isinstance(obj, AutoregressiveNetwork) else _Layer)(obj, input_shape)
+    index: tuple[int, ...] = ()
     for shape in probe.output_shapes:
-        position = as_position(position, shape)
+        index = (0, *as_position(position, shape))
     field = np.zeros(probe.input_shape, bool)
     for draw in range(num_draws):
         with random_weights(obj, (seed, draw)):
@@ -77,15 +85,15 @@ def receptive_field(obj, position, input_shape=None, num_draws=8, seed=0) -> np.
             x, arguments = probe.arguments(generator)
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                chosen = [output[(0, *position)] for output in probe.outputs(x, arguments)]
-                # A sum of random weights, lest two outputs cancel.
+                chosen = [output[index] for output in probe.outputs(x, arguments)]
+                # A sum with random weights: without them, two outputs could cancel.
                 sums = [tf.reduce_sum(y * normal(generator, y.shape, y.dtype)) for y in chosen]
             field |= has_gradient(tape, sums, x)[0]
     return field
 
 
 class _Network:
-    """How to call a network: its output is indexed by variable."""
+    """A probe of a network, whose output is indexed by variable."""
 
     def __init__(self, network, input_shape):
         self.network = as_network(network)
@@ -105,7 +113,7 @@ class _Network:
 
 
 class _Layer:
-    """How to call any other layer, built by a call if it is not yet."""
+    """A probe of any other layer, which a call builds if it is not built yet."""
 
     def __init__(self, layer, input_shape):
         self.layer = layer
@@ -127,8 +135,8 @@ class _Layer:
             ) from error
         if not outputs:
             raise TypeError(
-                "obj: expected a layer whose output are floats, as nothing else has gradients, got "
-                f"layer {layer.name!r}."
+                "obj: expected a layer whose outputs are floats, as nothing else has gradients, "
+                f"got layer {layer.name!r}."
             )
         self.output_shapes = [output.shape[1:] for output in outputs]
 
@@ -137,5 +145,5 @@ class _Layer:
 
     def outputs(self, x, arguments=None):
         outputs = tf.nest.flatten(self.layer(*[x] * self.num_inputs))
-        # Some layers have None for what nothing reads; integers have no gradient.
+        # Some layers return None for an output that nothing reads; integers have no gradient.
         return [y for y in outputs if y is not None and y.dtype.is_floating]

@@ -1,4 +1,4 @@
-"""Keras layers that autoregressive networks are made of; they know nothing of TFP."""
+"""Keras layers that autoregressive networks are built from; they do not need TFP."""
 
 from tfp_ar.layers import masks
 from tfp_ar.layers.blind_spot_free_conv import BlindSpotFreeConv2D

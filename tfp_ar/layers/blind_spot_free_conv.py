@@ -1,4 +1,7 @@
-"""The masked convolution without a blind spot: a vertical and a horizontal stack."""
+"""The masked convolution without a blind spot, as a vertical and a horizontal stack."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,42 +13,42 @@ from tfp_ar.layers import masks
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class BlindSpotFreeConv2D(keras.layers.Layer):
-    """A pair of feature maps (v, h) to the next: v sees the rows above, h the rest of the past.
+    """Masked convolution without a blind spot: v sees the rows above, h the rest of the past.
 
     The classical layer has one map, a masked kernel and a blind spot:
 
         h' = conv(mask * w, h)
 
-    Its cure, with kernels that have just the taps that are seen:
+    This layer has two maps, v and h, and kernels that have only the taps that are seen:
 
         v' = conv(w_v over the rows up to and including this one, v)
         h' = conv(w_h over the columns up to this one, h) + v' @ link
 
-    v is one row late: in the first layer (type A) w_v has the rows above this one only, so that v'
-    at (r, c) depends on rows before r, and so on through all layers; w_h has the columns before
-    this one only. Then h' at (r, c) depends on pixels before (r, c) in raster order only, and on
-    all of them once the stack is deep enough: v spreads to both sides, and what it has seen of the
-    rows above enters h everywhere.
+    v is one row late. In the first layer (type A) w_v has only the rows above this one, so v' at
+    (r, c) depends only on rows before r, and this holds through all layers; w_h has only the
+    columns before this one. Hence h' at (r, c) depends only on pixels before (r, c) in raster
+    order, and on all of them once the stack is deep enough: v spreads to both sides, and h takes
+    from v, at every pixel, what v has seen of the rows above.
 
     For F channels in and out and a kernel of k x k the classical layer has (k^2 + 1) / 2 * F^2
-    weights that are not masked (type B). This one has (k + 1) / 2 * k * F^2 in v, (k + 1) / 2 * F^2
-    in h, and F^2 in the one 1x1 link: for k = 3, 9 F^2 instead of 5 F^2.
+    weights that are not masked (type B). This layer has (k + 1) / 2 * k * F^2 in v,
+    (k + 1) / 2 * F^2 in h, and F^2 in the 1x1 link: for k = 3, 9 F^2 instead of 5 F^2.
 
     Args:
       filters: channels of v' and of h'.
       kernel_size: an odd integer, or a pair of them (rows, columns); at least 3 with type A.
       mask_type: 'A' in the first layer, where v and h are both the image, or 'B' after it. Default
         'B'.
-      channel_groups: groups of channels of h, contiguous and in order; within a pixel a group sees
-        those before it, with type B itself too. v has no need of them, as it sees earlier rows.
-        Default 1.
-      dilation_rate: distance of the taps, an integer. Type A takes 1 only, as a first layer that
-        leaves out the nearest pixels would leave them out for good. Default 1.
+      channel_groups: number of groups of channels of h, contiguous and in order. Within a pixel a
+        group sees the groups before it and, with type B, itself. v needs no groups, as it sees only
+        earlier rows. Default 1.
+      dilation_rate: distance between taps, an integer. Type A takes only 1: a first layer that
+        skips the nearest pixels would lose them for good. Default 1.
       use_bias: whether v' and h' have biases. Default True.
-      kernel_initializer: of the three kernels. Of an initializer with an integer seed, the second
-        and the third kernel take seeds made of it, so that they start different.
-      bias_initializer: of the biases, likewise.
-      kernel_regularizer: of the three kernels. Default None.
+      kernel_initializer: initializer of the three kernels. If it has an integer seed, the second
+        and the third kernel get seeds derived from it, so that the kernels start different.
+      bias_initializer: initializer of the biases, which get seeds in the same way.
+      kernel_regularizer: regularizer of the three kernels. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments: v and h, [B, H, W, channels] each.
@@ -53,8 +56,8 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
     Returns: the pair (v' [B, H, W, filters], h' [B, H, W, filters]).
 
     Raises:
-      TypeError, ValueError: if a size is not positive or not odd, `mask_type` is unknown, channels
-        do not divide by `channel_groups`, or v and h differ in batch, height or width.
+      TypeError, ValueError: if a size is not positive or not odd, `mask_type` is unknown, the
+        channels are not divisible by `channel_groups`, or v and h differ in batch, height or width.
 
     References:
       A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
@@ -75,16 +78,16 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        mask_type="B",
-        channel_groups=1,
-        dilation_rate=1,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        **kwargs,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        mask_type: str = "B",
+        channel_groups: int = 1,
+        dilation_rate: int = 1,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters = checks.positive_int("filters", filters)
@@ -111,17 +114,17 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
 
     @property
     def rows(self) -> np.ndarray:
-        """Offsets of the rows of w_v, in pixels: 0 or negative, the farthest first."""
+        """Offsets of the rows of w_v, in pixels: 0 or negative, farthest first."""
         return masks.rows_above(self.kernel_size[0], self.mask_type) * self.dilation_rate
 
     @property
     def columns(self) -> np.ndarray:
-        """Offsets of the columns of w_h, in pixels: 0 or negative, the farthest first."""
-        # Type A with groups also sees earlier groups of the pixel itself.
+        """Offsets of the columns of w_h, in pixels: 0 or negative, farthest first."""
+        # With groups, type A also sees the earlier groups of the pixel itself.
         own = "B" if self.channel_groups > 1 else self.mask_type
         return masks.columns_before(self.kernel_size[1], own) * self.dilation_rate
 
-    def build(self, v_shape, h_shape):
+    def build(self, v_shape: Sequence, h_shape: Sequence) -> None:
         """Makes the kernels for v and h [B, H, W, channels]."""
         _check_maps(v_shape, h_shape)
         checks.multiple("channels of h", h_shape[-1], self.channel_groups, "channel_groups")
@@ -150,8 +153,8 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
             )
         self.built = True
 
-    def masked_horizontal_kernel(self):
-        """w_h [1, taps, channels, filters], the pixel's own tap masked by its channel groups."""
+    def masked_horizontal_kernel(self) -> Any:
+        """Returns w_h [1, taps, channels, filters], its last tap masked by channel groups."""
         kernel = ops.convert_to_tensor(self.horizontal_kernel)
         if self.channel_groups == 1:
             return kernel
@@ -162,7 +165,7 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
         mask = np.concatenate([before, own[np.newaxis]])[np.newaxis]
         return ops.where(mask, kernel, ops.zeros_like(kernel))
 
-    def call(self, v, h):
+    def call(self, v: Any, h: Any) -> tuple[Any, Any]:
         """Returns (v', h')."""
         _check_maps(v.shape, h.shape)
         side = self.kernel_size[1] // 2 * self.dilation_rate
@@ -174,10 +177,11 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
         return v, h + self.horizontal_bias if self.use_bias else h
 
     def _conv(self, x, kernel, rows, columns):
-        """Convolution whose taps lie at these offsets, of which the first and the last count."""
+        """Convolves x with taps at these offsets; only the first and last of them are read."""
         before = [-int(offsets[0]) for offsets in (rows, columns)]
         after = [int(offsets[-1]) for offsets in (rows, columns)]
-        # Of a stack that is one late the last row or column would see too much: it is cut off.
+        # Taps that end before this row (or column) do not read the last one. Without the cut below,
+        # the output would be one row (or column) too long.
         late = [max(-number, 0) for number in after]
         padding = [(b, max(a, 0)) for b, a in zip(before, after, strict=True)]
         x = ops.pad(x, [[0, 0], *padding, [0, 0]])
@@ -191,13 +195,13 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
             data_format="channels_last",
         )
 
-    def compute_output_shape(self, v_shape, h_shape):
-        """The shapes of v' and h'."""
+    def compute_output_shape(self, v_shape: Sequence, h_shape: Sequence) -> tuple[tuple, tuple]:
+        """Returns the shapes of v' and h'."""
         _check_maps(v_shape, h_shape)
         return (*v_shape[:-1], self.filters), (*h_shape[:-1], self.filters)
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -213,11 +217,11 @@ class BlindSpotFreeConv2D(keras.layers.Layer):
 
 
 def _check_maps(v_shape, h_shape):
-    """Raises a ValueError if the shapes are known not to be [B, H, W, C] of one B, H and W."""
+    """Raises a ValueError if the shapes are known not to be [B, H, W, C] with equal B, H and W."""
     v_shape, h_shape = list(v_shape), list(h_shape)
     pairs = zip(v_shape[:3], h_shape[:3], strict=False)
     differ = any(None not in pair and pair[0] != pair[1] for pair in pairs)
-    if differ or len(v_shape) != 4 or len(h_shape) != 4:  # some of these would broadcast
+    if differ or len(v_shape) != 4 or len(h_shape) != 4:  # sizes of 1 would broadcast
         raise ValueError(
             "v, h: expected two maps of one batch, height and width [B, H, W, C], got "
             f"{v_shape} and {h_shape}."
@@ -225,13 +229,13 @@ def _check_maps(v_shape, h_shape):
 
 
 def _copy(initializer, number):
-    """Another initializer of the same kind: one that is used twice gives equal weights."""
+    """Returns another initializer of the same kind, as one used twice gives equal weights."""
     config = initializer.get_config() if hasattr(initializer, "clone") else {"seed": initializer}
     seed = config.get("seed")
     if seed is not None and not isinstance(seed, int):
-        return initializer  # a function, or one with a SeedGenerator, which gives others by itself
+        return initializer  # a function, or one with a SeedGenerator, draws new numbers anyway
     if seed is None or number == 0:
         return initializer.clone()
-    # Not seed + number, which is often the seed of the next layer.
+    # Not seed + number: that is often the next layer's seed, whose weights would start equal.
     mixed = np.random.SeedSequence([seed % 2**32, number]).generate_state(1)[0]
     return type(initializer).from_config({**config, "seed": int(mixed)})

@@ -1,5 +1,8 @@
 """The head that turns features of the past into parameters, channel after channel."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -14,15 +17,15 @@ class ChannelHead(keras.layers.Layer):
         a[t, c]      = f[t] @ W[:, c] + b[c] + sum_{c' < c} x[t, c'] V[c', c]
         params[t, c] = relu(a[t, c]) @ U[c] + d[c]
 
-    f[t] may depend on x[0..t-1] only; then params[t, c] depends on x[0..t-1] and x[t, 0..c-1]. The
-    condition c' < c is a constant mask inside the call: no optimizer, average or assignment undoes
-    it.
+    If f[t] depends only on x[0..t-1], params[t, c] depends only on x[0..t-1] and x[t, 0..c-1]. The
+    condition c' < c is a constant mask inside the call, so no optimizer, weight average or
+    assignment can undo it.
 
     Args:
-      num_params: parameters a variable.
+      num_params: parameters per variable.
       hidden_channels: length of a[t, c].
-      output_initializer: initializer of U. Zeros, the default, make all parameters start at 0, at
-        which affine flows are the identity.
+      output_initializer: initializer of U. With zeros, the default, all parameters start at 0,
+        where affine flows are the identity.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments: features [..., L, F] and x [..., L, C].
@@ -30,21 +33,27 @@ class ChannelHead(keras.layers.Layer):
     Returns: parameters [..., L, C, num_params].
 
     Raises:
-      TypeError, ValueError: for sizes that are no positive integers.
+      TypeError, ValueError: if a size is not a positive integer.
 
     >>> head = ChannelHead(num_params=2, hidden_channels=8)
     >>> head(keras.ops.ones([1, 5, 16]), keras.ops.ones([1, 5, 3])).shape
     TensorShape([1, 5, 3, 2])
     """
 
-    def __init__(self, num_params, hidden_channels, output_initializer="zeros", **kwargs):
+    def __init__(
+        self,
+        num_params: int,
+        hidden_channels: int,
+        output_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.num_params = checks.positive_int("num_params", num_params)
         self.hidden_channels = checks.positive_int("hidden_channels", hidden_channels)
         self.output_initializer = keras.initializers.get(output_initializer)
-        self.channel_kernel = None
+        self.channel_kernel: Any = None
 
-    def build(self, features_shape, x_shape):
+    def build(self, features_shape: Sequence, x_shape: Sequence) -> None:
         """Makes the weights for features [..., L, F] and x [..., L, C]."""
         channels, hidden = x_shape[-1], self.hidden_channels
         self.feature_kernel = self.add_weight(
@@ -67,36 +76,36 @@ class ChannelHead(keras.layers.Layer):
         )
         self.built = True
 
-    def hidden(self, features):
-        """The part of a that the features give: [..., L, C, hidden_channels]."""
+    def hidden(self, features: Any) -> Any:
+        """Returns the part of a that the features give: [..., L, C, hidden_channels]."""
         a = ops.matmul(features, self.feature_kernel)
         return ops.reshape(a, (*ops.shape(a)[:-1], *self.feature_bias.shape)) + self.feature_bias
 
-    def masked_channel_kernel(self):
-        """V [C, C, hidden_channels], zero unless the first channel is before the second."""
+    def masked_channel_kernel(self) -> Any:
+        """Returns V [C, C, hidden_channels], zero unless the first channel is before the second."""
         channels = self.channel_kernel.shape[0]
         before = np.triu(np.ones([channels, channels]), k=1)[..., None]
         return self.channel_kernel * ops.cast(before, self.compute_dtype)
 
-    def call(self, features, x):
+    def call(self, features: Any, x: Any) -> Any:
         """Returns parameters [..., L, C, num_params]."""
         a = self.hidden(features)
         if self.channel_kernel is not None:
             kernel = self.masked_channel_kernel()
             before = ops.matmul(x, ops.reshape(kernel, [kernel.shape[0], -1]))
             a = a + ops.reshape(before, ops.shape(a))
-        # Each axis by its letter: TensorFlow 2.21 gives wrong numbers for an einsum with "..." in
+        # One letter per axis: TensorFlow 2.21 gives wrong numbers for an einsum with "..." in
         # float16 on processors that have float16 instructions (oneDNN, AVX512_FP16).
         lead = "abdefg"[: len(a.shape) - 2]
         equation = f"{lead}ch,chp->{lead}cp"
         return ops.einsum(equation, ops.relu(a), self.output_kernel) + self.output_bias
 
-    def compute_output_shape(self, features_shape, x_shape):
-        """Shape of the parameters."""
+    def compute_output_shape(self, features_shape: Sequence, x_shape: Sequence) -> tuple:
+        """Returns the shape of the parameters."""
         return (*x_shape, self.num_params)
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "num_params": self.num_params,

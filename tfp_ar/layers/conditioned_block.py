@@ -1,4 +1,6 @@
-"""What the blocks that networks repeat have in common: dropout and conditioning."""
+"""The base of the blocks that networks repeat, with their dropout and conditioning."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,22 +11,22 @@ _KINDS = ("global", "local")
 
 
 class ConditionedBlock(keras.layers.Layer):
-    """Base of the blocks: a layer that adds what conditioning gives to each position.
+    """Base of the blocks: a layer that adds projected conditioning at each position.
 
         z + c_global @ V + c_local @ W
 
     A subclass calls `_set_dropout` in its constructor, `_build_projections` in `build`, and
-    `_conditioned` in `call`. One whose maps go through several gates has projections for each,
-    which a prefix of their names tells apart.
+    `_conditioned` in `call`. A subclass whose maps go through several gates has projections for
+    each gate, told apart by a prefix of their names.
     """
 
-    num_position_dims = 1  # of z, between batch and channels
+    num_position_dims = 1  # dimensions of z between batch and channels
 
     def _set_dropout(self, rate, seed):
-        """Sets `seed` and `dropout`, a layer, or None for rate 0.
+        """Sets `seed`, and `dropout` to a layer, or to None for rate 0.
 
         Raises:
-          TypeError, ValueError: if `rate` is not in [0, 1), or `seed` no int.
+          TypeError, ValueError: if `rate` is not in [0, 1) or `seed` is not an integer.
         """
         rate, self.seed = checks.fraction("dropout", rate), checks.optional_int("seed", seed)
         dtype = self.dtype_policy
@@ -35,7 +37,7 @@ class ConditionedBlock(keras.layers.Layer):
         )
 
     def _build_projections(self, filters, global_shape, local_shape, prefixes=("",)):
-        """Makes V and W of so many columns, for each prefix, where there is such conditioning."""
+        """Makes V and W with `filters` columns, per prefix, for the conditioning that there is."""
         for kind, shape in zip(_KINDS, (global_shape, local_shape), strict=True):
             for prefix in prefixes if shape is not None else ():
                 projection = keras.layers.Dense(
@@ -45,14 +47,14 @@ class ConditionedBlock(keras.layers.Layer):
                     name=f"{prefix}{kind}_condition",
                 )
                 projection.build(shape)
-                # An attribute each: Keras saves what it tracks by name.
+                # Each needs its own attribute, under whose name Keras saves it.
                 setattr(self, f"{prefix}{kind}_projection", projection)
 
     def _conditioned(self, z, global_condition, local_condition, prefix=""):
-        """Adds to z [..., positions, filters] what the conditioning gives.
+        """Adds the projected conditioning to z [..., positions, filters].
 
         Raises:
-          ValueError: if a condition is missing, or one is there that the block was not built for.
+          ValueError: if a condition is missing, or the block was not built for one that is given.
         """
         for kind, condition in zip(_KINDS, (global_condition, local_condition), strict=True):
             projection = getattr(self, f"{prefix}{kind}_projection", None)
@@ -65,8 +67,8 @@ class ConditionedBlock(keras.layers.Layer):
             z = z + projection(condition)
         return z
 
-    def get_config(self):
-        """The arguments of the dropout, and those of any layer."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the dropout and those of any layer."""
         return {
             **super().get_config(),
             "dropout": 0.0 if self.dropout is None else self.dropout.rate,

@@ -1,5 +1,8 @@
 """The block that a gated PixelCNN repeats."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from tfp_ar.internal import checks
@@ -11,7 +14,7 @@ from tfp_ar.layers.masked_conv import MaskedConv2D
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class GatedPixelBlock(ConditionedBlock):
-    """Blind-spot-free convolution, gates, and the ways out: residual and skip.
+    """Blind-spot-free convolution, gates, a residual and a skip connection.
 
         (v*, h*) = blind_spot_free_conv(v, h)
         v'   = gate(v* + c_global @ V_v + c_local @ W_v)
@@ -26,26 +29,26 @@ class GatedPixelBlock(ConditionedBlock):
       skip_filters: channels of the skip connection.
       kernel_size: an odd integer, or a pair of them. Default 3.
       mask_type: 'A' in the first block, 'B' after it. Default 'B'.
-      channel_groups: groups of channels of h and of the skip connection: see BlindSpotFreeConv2D.
-        The halves of a gate are paired inside each group. Default 1.
-      dilation_rate: distance of the taps. Default 1.
-      residual: whether the block makes v' and h'; if not, they are v and h. The last block of a
-        network does not: nothing reads them. Default True.
+      channel_groups: number of groups of channels of h and of the skip connection; see
+        BlindSpotFreeConv2D. The halves of a gate are paired inside each group. Default 1.
+      dilation_rate: distance between taps. Default 1.
+      residual: whether the block computes v' and h'; if not, it returns v and h as they are. The
+        last block of a network does not compute them, as nothing reads them. Default True.
       dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
       seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
       v, h: [B, H, W, channels] each; type B needs `filters` channels in h.
-      global_condition: [B, k] or None; one vector an image.
-      local_condition: [B, H, W, k] or None; one vector a pixel.
+      global_condition: [B, k] or None; one vector per image.
+      local_condition: [B, H, W, k] or None; one vector per pixel.
       training: whether to apply dropout.
 
     Returns: (v' [B, H, W, filters], h' [B, H, W, filters], skip [B, H, W, skip_filters]).
 
     Raises:
-      TypeError, ValueError: as BlindSpotFreeConv2D; or for dropout outside [0, 1), a seed that is
-        no int, or a call with other conditioning than the block was built for.
+      TypeError, ValueError: as for BlindSpotFreeConv2D; also if `dropout` is not in [0, 1), `seed`
+        is not an integer, or a call has other conditioning than the block was built for.
 
     References:
       A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
@@ -61,16 +64,16 @@ class GatedPixelBlock(ConditionedBlock):
 
     def __init__(
         self,
-        filters,
-        skip_filters,
-        kernel_size=3,
-        mask_type="B",
-        channel_groups=1,
-        dilation_rate=1,
-        residual=True,
-        dropout=0.0,
-        seed=None,
-        **kwargs,
+        filters: int,
+        skip_filters: int,
+        kernel_size: int | Sequence[int] = 3,
+        mask_type: str = "B",
+        channel_groups: int = 1,
+        dilation_rate: int = 1,
+        residual: bool = True,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters = checks.positive_int("filters", filters)
@@ -93,40 +96,55 @@ class GatedPixelBlock(ConditionedBlock):
         self._set_dropout(dropout, seed)
 
     def _projection(self, filters, name):
-        """A 1x1 convolution that keeps the order of the channel groups."""
+        """Returns a 1x1 convolution that keeps the order of the channel groups."""
         return MaskedConv2D(
             filters,
             1,
             "B",
             self.channel_groups,
             use_bias=False,
-            data_format="channels_last",  # whatever Keras' default is: [B, H, W, C] is promised
+            data_format="channels_last",  # as promised, whatever Keras' default is
             dtype=self.dtype_policy,
             name=name,
         )
 
     @property
     def mask_type(self) -> str:
-        """'A' or 'B'."""
+        """The mask type, 'A' or 'B'."""
         return self.conv.mask_type
 
-    def build(self, v_shape, h_shape, global_condition_shape=None, local_condition_shape=None):
-        """Makes the weights; the projections of conditioning only where there is some."""
+    def build(
+        self,
+        v_shape: Sequence,
+        h_shape: Sequence,
+        global_condition_shape: Sequence | None = None,
+        local_condition_shape: Sequence | None = None,
+    ) -> None:
+        """Makes the weights; projections only for the conditioning that there is."""
         if self.residual and self.mask_type == "B" and h_shape[-1] != self.filters:
-            raise ValueError(f"h: expected {self.filters} channels, to add to, got {h_shape[-1]}.")
+            raise ValueError(
+                f"h: expected {self.filters} channels, as the block adds to it, got {h_shape[-1]}."
+            )
         gate_shape = (*h_shape[:-1], self.filters)
         self.conv.build(v_shape, h_shape)
         self.skip_projection.build(gate_shape)
         if self.residual_projection is not None:
             self.residual_projection.build(gate_shape)
-        # Nothing reads v' of the last block.
+        # Nothing reads v' of the last block: a projection for it would get no gradient.
         gated = ("vertical_", "horizontal_") if self.residual else ("horizontal_",)
         self._build_projections(
             2 * self.filters, global_condition_shape, local_condition_shape, gated
         )
         self.built = True
 
-    def call(self, v, h, global_condition=None, local_condition=None, training=None):
+    def call(
+        self,
+        v: Any,
+        h: Any,
+        global_condition: Any = None,
+        local_condition: Any = None,
+        training: bool | None = None,
+    ) -> tuple[Any, Any, Any]:
         """Returns (v', h', skip)."""
         v_in, h_in = self.conv(v, h)
         g = self._gate(h_in, "horizontal_", global_condition, local_condition)
@@ -144,16 +162,20 @@ class GatedPixelBlock(ConditionedBlock):
         return gated_activation(z, self.channel_groups)
 
     def compute_output_shape(
-        self, v_shape, h_shape, global_condition_shape=None, local_condition_shape=None
-    ):
-        """Shapes of (v', h', skip)."""
+        self,
+        v_shape: Sequence,
+        h_shape: Sequence,
+        global_condition_shape: Sequence | None = None,
+        local_condition_shape: Sequence | None = None,
+    ) -> tuple[tuple, tuple, tuple]:
+        """Returns the shapes of (v', h', skip)."""
         skip = (*h_shape[:-1], self.skip_filters)
         if not self.residual:
             return tuple(v_shape), tuple(h_shape), skip
         return (*v_shape[:-1], self.filters), (*h_shape[:-1], self.filters), skip
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "filters": self.filters,

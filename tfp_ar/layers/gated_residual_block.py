@@ -1,5 +1,8 @@
 """The block that WaveNet repeats."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -8,8 +11,8 @@ from tfp_ar.layers.causal_conv import CausalConv1D
 from tfp_ar.layers.conditioned_block import ConditionedBlock
 
 
-def gated_activation(z, channel_groups=1):
-    """tanh(a) * sigmoid(b) for the halves [a, b] of the channels z, or of each group of them."""
+def gated_activation(z: Any, channel_groups: int = 1) -> Any:
+    """Returns tanh(a) * sigmoid(b) for the halves [a, b] of the channels of z, or of each group."""
     if channel_groups == 1:
         a, b = ops.split(z, 2, axis=-1)
         return ops.tanh(a) * ops.sigmoid(b)
@@ -20,7 +23,7 @@ def gated_activation(z, channel_groups=1):
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class GatedResidualBlock(ConditionedBlock):
-    """Dilated causal convolution, gate, and the ways out: residual and skip.
+    """Dilated causal convolution, gate, a residual and a skip connection.
 
         [a, b] = causal_conv(h) + c_global @ V + c_local[t] @ W
         g      = dropout(tanh(a) * sigmoid(b))
@@ -31,24 +34,24 @@ class GatedResidualBlock(ConditionedBlock):
       filters: channels of h, and of each half of the gate.
       skip_filters: channels of the skip connection.
       kernel_size: taps of the convolution. Default 2.
-      dilation_rate: steps between taps. Default 1.
-      residual: whether the block adds to h; if not, h' = h. The last block of a network does not:
-        nothing reads its h', so that its weights would get no gradient. Default True.
+      dilation_rate: time steps between taps. Default 1.
+      residual: whether the block adds to h; if not, h' = h. The last block of a network does not,
+        as nothing reads its h' and the weights would get no gradient. Default True.
       dropout: fraction of g that is dropped in training, in [0, 1). Default 0.
       seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
       h: [..., L, filters].
-      global_condition: [..., k] or None; one vector a sequence.
-      local_condition: [..., L, k] or None; one vector a step of time.
+      global_condition: [..., k] or None; one vector per sequence.
+      local_condition: [..., L, k] or None; one vector per time step.
       training: whether to apply dropout.
 
     Returns: the pair (h' [..., L, filters], skip [..., L, skip_filters]).
 
     Raises:
-      TypeError, ValueError: for sizes that are no positive integers, dropout outside [0, 1), a seed
-        that is no int, or a call with other conditioning than the block was built for.
+      TypeError, ValueError: if a size is not a positive integer, `dropout` is not in [0, 1), `seed`
+        is not an integer, or a call has other conditioning than the block was built for.
 
     References:
       A. van den Oord et al., WaveNet, arXiv:1609.03499, 2016, sections 2.3 to 2.5.
@@ -61,14 +64,14 @@ class GatedResidualBlock(ConditionedBlock):
 
     def __init__(
         self,
-        filters,
-        skip_filters,
-        kernel_size=2,
-        dilation_rate=1,
-        residual=True,
-        dropout=0.0,
-        seed=None,
-        **kwargs,
+        filters: int,
+        skip_filters: int,
+        kernel_size: int = 2,
+        dilation_rate: int = 1,
+        residual: bool = True,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters = checks.positive_int("filters", filters)
@@ -88,8 +91,13 @@ class GatedResidualBlock(ConditionedBlock):
         )
         self._set_dropout(dropout, seed)
 
-    def build(self, h_shape, global_condition_shape=None, local_condition_shape=None):
-        """Makes the weights; the projections of conditioning only where there is some."""
+    def build(
+        self,
+        h_shape: Sequence,
+        global_condition_shape: Sequence | None = None,
+        local_condition_shape: Sequence | None = None,
+    ) -> None:
+        """Makes the weights; projections only for the conditioning that there is."""
         gate_shape = (*h_shape[:-1], self.filters)
         self.conv.build(h_shape)
         self.skip_projection.build(gate_shape)
@@ -98,7 +106,13 @@ class GatedResidualBlock(ConditionedBlock):
         self._build_projections(2 * self.filters, global_condition_shape, local_condition_shape)
         self.built = True
 
-    def call(self, h, global_condition=None, local_condition=None, training=None):
+    def call(
+        self,
+        h: Any,
+        global_condition: Any = None,
+        local_condition: Any = None,
+        training: bool | None = None,
+    ) -> tuple[Any, Any]:
         """Returns (h', skip)."""
         g = gated_activation(self._conditioned(self.conv(h), global_condition, local_condition))
         if self.dropout is not None:
@@ -109,13 +123,16 @@ class GatedResidualBlock(ConditionedBlock):
         return h + self.residual_projection(g), skip
 
     def compute_output_shape(
-        self, h_shape, global_condition_shape=None, local_condition_shape=None
-    ):
-        """Shapes of (h', skip)."""
+        self,
+        h_shape: Sequence,
+        global_condition_shape: Sequence | None = None,
+        local_condition_shape: Sequence | None = None,
+    ) -> tuple[tuple, tuple]:
+        """Returns the shapes of (h', skip)."""
         return tuple(h_shape), (*h_shape[:-1], self.skip_filters)
 
-    def get_config(self):
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "filters": self.filters,

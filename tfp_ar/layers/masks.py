@@ -1,13 +1,18 @@
-"""Masks of autoregressive convolutions: all of them one rule on the ranks of a raster.
+"""Masks of autoregressive convolutions, all made by one rule on raster ranks.
 
-An output may see an input that comes before it (type A), or before it or at it (type B):
+An output may see an input that comes before it (type A), or that comes before it or is at it
+(type B):
 
     mask[input, output] = rank(input) < rank(output)         'A'
     mask[input, output] = rank(input) <= rank(output)        'B'
 
-with ranks in raster order: rows, then columns, then groups of channels. Seen from a pixel, the taps
-of a kernel have ranks below, at and above 0. Pure functions of integers that give NumPy arrays.
+Ranks follow raster order: rows, then columns, then groups of channels. Relative to a pixel, the
+taps of a kernel have ranks below, at and above 0. All functions are pure: they take integers and
+return NumPy arrays.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,17 +30,17 @@ __all__ = [
 MASK_TYPES = ("A", "B")
 
 
-def tap_ranks(kernel_size) -> np.ndarray:
-    """Raster ranks of a kernel's taps, int [kh, kw]: 0 at the centre, negative before it."""
+def tap_ranks(kernel_size: Sequence[int]) -> np.ndarray:
+    """Returns raster ranks of a kernel's taps, int [kh, kw]: 0 at the centre, negative before."""
     height, width = kernel_size
     rows = np.arange(height) - height // 2
     columns = np.arange(width) - width // 2
-    # No column is as far from the centre as `width`: rows count first.
+    # No column is as far from the centre as `width`, so rows count first.
     return rows[:, np.newaxis] * width + columns[np.newaxis]
 
 
 def group_ranks(channels: int, groups: int) -> np.ndarray:
-    """The group of each channel, int [channels]: `groups` contiguous ones of equal size.
+    """Returns the group of each channel, int [channels]: `groups` contiguous ones of equal size.
 
     >>> print(tfp_ar.layers.masks.group_ranks(6, 3))
     [0 0 1 1 2 2]
@@ -43,22 +48,28 @@ def group_ranks(channels: int, groups: int) -> np.ndarray:
     return np.arange(channels) * groups // channels
 
 
-def allowed(inputs, outputs, mask_type: str) -> np.ndarray:
-    """The rule: bool array, `inputs` and `outputs` being ranks that broadcast."""
+def allowed(inputs: Any, outputs: Any, mask_type: str) -> np.ndarray:
+    """Applies the rule to ranks that broadcast, `inputs` and `outputs`; returns a bool array."""
     checks.one_of("mask_type", mask_type, MASK_TYPES)
     return inputs < outputs if mask_type == "A" else inputs <= outputs
 
 
-def causal_mask(kernel_size, mask_type, in_channels=1, out_channels=1, channel_groups=1):
-    """The mask of a PixelCNN's kernel, bool [kh, kw, in_channels, out_channels].
+def causal_mask(
+    kernel_size: Sequence[int],
+    mask_type: str,
+    in_channels: int = 1,
+    out_channels: int = 1,
+    channel_groups: int = 1,
+) -> np.ndarray:
+    """Returns the mask of a PixelCNN's kernel, bool [kh, kw, in_channels, out_channels].
 
     Args:
       kernel_size: the pair (kh, kw), both odd.
-      mask_type: 'A' (first layer: not the pixel itself) or 'B'.
+      mask_type: 'A' (the first layer, which does not see the pixel itself) or 'B'.
       in_channels: channels of the input, divisible by `channel_groups`.
       out_channels: channels of the output, likewise.
-      channel_groups: groups of channels, in order; within a pixel a group sees those before it, and
-        with type B itself.
+      channel_groups: number of groups of channels, in order; within a pixel a group sees the groups
+        before it and, with type B, itself.
 
     References:
       A. van den Oord et al., Pixel recurrent neural networks, arXiv:1601.06759, 2016, section 3.4.
@@ -77,11 +88,11 @@ def causal_mask(kernel_size, mask_type, in_channels=1, out_channels=1, channel_g
 
 
 def rows_above(kernel_size: int, mask_type: str) -> np.ndarray:
-    """Offsets of the rows that a vertical stack sees: ..., -1 and, for type B, 0."""
+    """Returns the offsets of the rows that a vertical stack sees: ..., -1 and, for type B, 0."""
     offsets = np.arange(kernel_size) - kernel_size // 2
     return offsets[allowed(offsets, 0, mask_type)]
 
 
 def columns_before(kernel_size: int, mask_type: str) -> np.ndarray:
-    """Offsets of the columns that a horizontal stack sees: the same rule in the other direction."""
+    """Returns the offsets of the columns that a horizontal stack sees, by the same rule."""
     return rows_above(kernel_size, mask_type)

@@ -1,4 +1,4 @@
-"""The one idea of the project: a network whose i-th output depends on the variables before i."""
+"""The project's one idea: a network whose i-th output depends only on the variables before i."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from tfp_ar.networks.generation.steps import BlockPasses
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class AutoregressiveNetwork(keras.layers.Layer):
-    """Maps x to parameters; those of variable i depend only on the variables before i.
+    """A map from x to parameters; those of variable i depend only on the variables before i.
 
         params[i] = f_i(x[j] for all j before i in `order`)
 
@@ -24,26 +24,27 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     * `network(x, conditional_input)`, the parallel pass: the parameters of all variables at once.
     * `network.generate(emit, batch_size, conditional_input)`, the sequential pass: one variable
-      after the other, x[i] = emit(params[i], i). Here it is the slow reference, a whole parallel
-      pass for each variable; a network overrides it with a cached one that does the arithmetic of
-      one pass.
+      after the other, x[i] = emit(params[i], i). This class has the slow reference, a whole
+      parallel pass per variable; a network overrides it with a cached version that does the
+      arithmetic of one pass in all.
 
     A subclass writes `call(self, x, conditional_input=None, training=None)` for x [B,
-    *event_shape]; it may leave out arguments that it has no use for. `__call__` merges any leading
-    dimensions into B, checks shapes, and gives float parameters of the dtype of the variables,
-    whatever the compute dtype. `tfp_ar.assert_autoregressive(network)` checks the promise about the
-    order.
+    *event_shape]; it may leave out arguments that it does not use. `__call__` merges any leading
+    dimensions into B, checks shapes, and returns parameters in the float dtype of the variables,
+    whatever the compute dtype is. `tfp_ar.assert_autoregressive(network)` checks that the network
+    keeps to its order.
 
     Args:
       event_shape: the shape of one x, e.g. [L].
-      num_params: parameters of each variable. Default 2, location and log scale.
-      conditional_shape: the shape of one `conditional_input`: None; [k], one vector an event; [L,
-        k] (or [H, W, k]), one a position; or a dict {'global': [k], 'local': [L, k]}. Default None.
+      num_params: parameters per variable. Default 2, location and log scale.
+      conditional_shape: the shape of one `conditional_input`: None; [k], one vector per event; [L,
+        k] (or [H, W, k]), one per position; or a dict {'global': [k], 'local': [L, k]}. Default
+        None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
-      TypeError, ValueError: if a shape is no sequence of positive integers or `num_params` no
-        positive integer.
+      TypeError, ValueError: if a shape is not a sequence of positive integers, or `num_params` is
+        not a positive integer.
 
     >>> class Running(AutoregressiveNetwork):  # location: the sum of the past; log scale 0
     ...     def call(self, x):
@@ -54,6 +55,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
     >>> print(x.numpy())
     [[1. 2. 4. 8.]]
     """
+
+    built: bool  # a Keras attribute
 
     def __init__(
         self,
@@ -89,20 +92,20 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     @property
     def conditioning(self) -> ConditioningSpec:
-        """The shapes of what the network is conditioned on, and their parser."""
+        """The shapes of the conditioning, and their parser."""
         return self._conditioning
 
     @property
     def order(self) -> np.ndarray:
         """The order that the network is causal in: flat (raster) indices, first variable first.
 
-        An int32 array [event_size], a permutation of 0..event_size-1. Here: raster order.
+        An int32 array [event_size], a permutation of 0..event_size-1. By default raster order.
         """
         return np.arange(self.event_size, dtype=np.int32)
 
     @property
     def has_cached_generate(self) -> bool:
-        """True if `generate` is more than the reference, a parallel pass for each variable."""
+        """True if the network overrides `generate`, whose reference takes a pass per variable."""
         return type(self).generate is not AutoregressiveNetwork.generate
 
     def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
@@ -114,15 +117,15 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
         Args:
           x: [..., *event_shape].
-          conditional_input: [..., *conditional_shape], or a dict of such; its leading shape
-            broadcasts with that of x. None exactly if `conditional_shape` is None.
+          conditional_input: [..., *conditional_shape], or a dict of arrays; its leading shape
+            broadcasts with that of x. None if and only if `conditional_shape` is None.
           training: whether dropout is on. Default None: off, unless inside a Keras call in
             training.
 
         Returns: [..., *event_shape, num_params], of dtype `variable_dtype`.
 
         Raises:
-          TypeError, ValueError: if a shape is wrong, or conditioning is missing or not wanted.
+          TypeError, ValueError: if a shape is wrong, or conditioning is missing or not expected.
         """
         x = x if isinstance(x, keras.KerasTensor) else self._as_input(x)
         shapes.check_event_shape("x", shapes.static_shape(x), self.event_shape)
@@ -134,13 +137,13 @@ class AutoregressiveNetwork(keras.layers.Layer):
         ndims = [len(self.event_shape), *self._conditioning.event_ndims]
         symbolic = any(isinstance(value, keras.KerasTensor) for value in values)
         if symbolic:  # a Keras functional graph, whose tensors have one batch dimension
-            shape = (None,)
+            shape: tuple = (None,)
         else:
             shape = shapes.broadcast_leading(
                 [shapes.leading(v, n) for v, n in zip(values, ndims, strict=True)]
             )
             values = shapes.flatten(values, ndims, shape)
-        kwargs = {}
+        kwargs: dict[str, Any] = {}
         if conditions:
             kwargs["conditional_input"] = self._conditioning.join(values[1:])
         if training is not None and "training" in self._call_arguments:
@@ -171,7 +174,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         """Makes all variables, by one call on zeros if the subclass leaves that to `call`."""
         if self.built:
             return
-        self.built = True  # so that the call below does not build again
+        self.built = True  # otherwise the call below would build again, without end
         try:
             self(
                 ops.zeros((1, *self.event_shape), self.variable_dtype), self.example_conditioning()
@@ -183,7 +186,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
     def example_conditioning(
         self, batch_shape: Sequence[int] = (1,), value: Callable | None = None
     ) -> Any:
-        """Returns a `conditional_input` of leading shape `batch_shape`: zeros, or `value(shape)`."""
+        """Returns a `conditional_input` with leading `batch_shape`: zeros, or `value(shape)`."""
         value = value or (lambda shape: ops.zeros(shape, self.variable_dtype))
         shapes = self._conditioning.shapes.values()
         return self._conditioning.join([value((*batch_shape, *shape)) for shape in shapes])
@@ -197,21 +200,21 @@ class AutoregressiveNetwork(keras.layers.Layer):
     ) -> tf.Tensor:
         """Runs the sequential pass: draws one variable after the other.
 
-        This is the reference: a parallel pass for each variable. It is a `tf.while_loop`: usable
+        This is the reference: one parallel pass per variable. It is a `tf.while_loop`, which works
         eagerly, in a `tf.function`, and under XLA.
 
         Args:
           emit: pure function (params [B, num_params], i) -> x_i [B] of dtype `variable_dtype`; i,
             an int32 scalar, is the flat (raster) index of the variable.
           batch_size: B, an int or an int32 scalar tensor.
-          conditional_input: [B, *conditional_shape], or a dict of such, or None.
-          input_transform: elementwise function of x: what the network sees of it, where that is not
-            x itself (levels 0..255 rescaled to [-1, 1], say). Default None.
+          conditional_input: [B, *conditional_shape], or a dict of arrays, or None.
+          input_transform: elementwise function from x to the network's input, where that is not x
+            itself (for example levels 0..255 rescaled to [-1, 1]). Default None.
 
         Returns: x [B, *event_shape].
 
         Raises:
-          TypeError, ValueError: if the conditioning is not what the network takes.
+          TypeError, ValueError: if the conditioning does not match `conditional_shape`.
 
         Cost: `event_size` parallel passes.
         """
@@ -219,7 +222,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     @property
     def has_block_passes(self) -> bool:
-        """True if `block_passes` takes a `block_size`: if the network overrides it."""
+        """True if the network overrides `block_passes`, which then takes a `block_size`."""
         return type(self).block_passes is not AutoregressiveNetwork.block_passes
 
     def block_passes(
@@ -227,26 +230,28 @@ class AutoregressiveNetwork(keras.layers.Layer):
     ) -> BlockPasses:
         """Returns passes over one block of variables at a time, given what came before.
 
-        Fixed-point sampling iterates on them. Here the whole event is the one block. A network that
-        can pass over a few positions, given caches of what came before, overrides this.
+        Fixed-point sampling iterates on them. By default the whole event is the only block. A
+        network that can pass over a few positions, given caches of what came before, overrides
+        this.
 
         Args:
-          block_size: how many entries of the first axis of the event make a block; None, the only
+          block_size: number of entries of the first axis of the event in a block; None, the only
             value here, for the whole event.
           batch_size: B, an int or an int32 scalar tensor.
-          conditional_input: [B, *conditional_shape], or a dict of such, or None.
+          conditional_input: [B, *conditional_shape], or a dict of arrays, or None.
 
         Returns: a `tfp_ar.networks.generation.steps.BlockPasses`.
 
         Raises:
-          TypeError, ValueError: if the conditioning is not what the network takes.
+          TypeError, ValueError: if the conditioning does not match `conditional_shape`.
         """
         del block_size
         self._conditioning.parse_batch(conditional_input, batch_size)
         return WholeEvent(self, conditional_input)
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
-        # tf.train.Checkpoint does not see what Keras keeps in lists, and leaves it out silently.
+        # tf.train.Checkpoint does not see layers in Keras' lists: without this it would leave out
+        # their variables silently.
         children = super()._trackable_children(save_type, **kwargs)
         if save_type == "checkpoint":
             children.update(tf_private.layers_in_collections(self))

@@ -17,28 +17,28 @@ from tfp_ar.networks.layer_network import as_network
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class Flipped(AutoregressiveNetwork):
-    """A network in another raster direction: it sees x flipped, and its answer is flipped back.
+    """A network in another raster direction: it sees x flipped, and its output is flipped back.
 
         params(x; c) = flip(network(flip(x); flip(c)))
 
-    with flip the reversal of some axes of the event. A local conditioning, one vector a position,
-    is flipped along with x; a global one stays. The order is the network's, flipped: that of a
-    WaveNet over [L] with axes=[0] begins at the last variable, that of a PixelCNN over [H, W, C]
-    with axes=[1] at the right end of the first row.
+    where flip reverses some axes of the event. Local conditioning, one vector per position, is
+    flipped along with x; global conditioning is not. The order is the network's, flipped: a WaveNet
+    over [L] with axes=[0] begins at the last variable, a PixelCNN over [H, W, C] with axes=[1] at
+    the right end of the first row.
 
-    x, parameters and conditioning keep their places. Hence flows on networks of several directions
-    stack without permutations between them, and share one `conditional_input`.
+    Outside, x, parameters and conditioning keep their places, so flows on networks of several
+    directions stack without permutations between them and share one `conditional_input`.
 
     Args:
-      network: an AutoregressiveNetwork, or a Keras layer as ARFlowBijector takes it; its variables
-        are all that there are.
+      network: an AutoregressiveNetwork, or a Keras layer as ARFlowBijector takes it. It has all
+        the variables: this class adds none.
       axes: the axes of the event to reverse, an int or a sequence of ints; negative ones count from
         the last.
       event_shape: the shape of one x, for a layer that does not know it. Default None.
       **kwargs: `name`, `trainable`.
 
     Raises:
-      TypeError, ValueError: if `network` is no network, or `axes` are not different axes of the
+      TypeError, ValueError: if `network` is not a network, or `axes` are not distinct axes of the
         event.
 
     Cost: that of `network`, cached generation included.
@@ -72,7 +72,7 @@ class Flipped(AutoregressiveNetwork):
         self.network = network
         self.axes = checks.axes("axes", axes, len(self.event_shape))
         flat = np.arange(self.event_size, dtype=np.int32).reshape(self.event_shape)
-        # Where the variable is that the network knows by a flat index.
+        # The flat index, in x, of each variable of the flipped x that the network sees.
         self._places = np.flip(flat, self.axes).reshape(-1)
         self.built = True
 
@@ -83,7 +83,7 @@ class Flipped(AutoregressiveNetwork):
 
     @property
     def has_cached_generate(self) -> bool:
-        """That of the network."""
+        """True if the network's `generate` is cached."""
         return self.network.has_cached_generate
 
     def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
@@ -111,13 +111,13 @@ class Flipped(AutoregressiveNetwork):
 
     @property
     def has_block_passes(self) -> bool:
-        """That of the network."""
+        """True if the network has passes over blocks of any size."""
         return self.network.has_block_passes
 
     def block_passes(
         self, block_size: int | None, batch_size: Any, conditional_input: Any = None
     ) -> BlockPasses:
-        """Returns the network's, in this direction; see `AutoregressiveNetwork.block_passes`."""
+        """Returns the network's passes, flipped; see `AutoregressiveNetwork.block_passes`."""
         conditions = self.conditioning.parse_batch(conditional_input, batch_size)
         condition = self._flip_conditioning(conditions)
         passes = self.network.block_passes(block_size, batch_size, condition)
@@ -126,7 +126,7 @@ class Flipped(AutoregressiveNetwork):
         return passes
 
     def _flip_conditioning(self, conditions):
-        """Returns what the network is given where this one is given `conditions`."""
+        """Returns the network's `conditional_input` for these conditions."""
         if LOCAL in conditions:
             num_positions = len(self.conditioning.shapes[LOCAL]) - 1
             axes = tuple(axis for axis in self.axes if axis < num_positions)
@@ -136,17 +136,17 @@ class Flipped(AutoregressiveNetwork):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         config = keras.layers.Layer.get_config(self)
-        del config["dtype"]  # the network's
+        del config["dtype"]  # the network has it
         network = keras.saving.serialize_keras_object(self.network)
         return {**config, "network": network, "axes": self.axes}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Flipped":
-        """Undoes `get_config`, with new weights."""
+        """Returns the layer of a `get_config`, with new weights."""
         network = keras.saving.deserialize_keras_object(config["network"])
         return cls(**{**config, "network": network})
 
 
 def _flip(value, axes):
-    """Reverses axes, counted without the one of the batch."""
+    """Reverses axes, counted without the batch axis."""
     return ops.flip(value, [axis + 1 for axis in axes]) if axes else value

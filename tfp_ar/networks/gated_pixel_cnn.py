@@ -13,40 +13,41 @@ from tfp_ar.networks.pixel_network import PixelNetwork
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
 class GatedPixelCNN(PixelNetwork):
-    """Gated blocks of a vertical and a horizontal stack over an image: all earlier pixels are seen.
+    """Gated PixelCNN: a vertical and a horizontal stack that see all earlier pixels within reach.
 
         v, h = x, x
         for each layer:  v, h, skip = gated_pixel_block(v, h)          (the first is of type A)
         params[r, c, ch] = channel_head(relu(sum of skips)[r, c], x[r, c, 0..ch-1])
 
     The parameters at a pixel depend on the pixels before it in raster order that are within reach
-    (`tfp_ar.receptive_field` shows it): v on the rows above, from both sides, h on v and on the
-    pixels to the left. The reach in rows and columns is the sum of the dilations times half of the
-    kernel, (kernel_size - 1) / 2: 7 by default, and with dilations such as 1, 2, 1, 4, 1, 2, 1,
-    which leave no holes, 12. From H - 1 and W - 1 on that is all of the past (docs/theory.md has
-    the proof, and which dilations leave holes). The weights of the last layer start at zero, so
-    that all parameters do.
+    (`tfp_ar.receptive_field` shows them): v sees the rows above, on both sides; h sees v and the
+    pixels to the left. The reach, in rows and in columns, is the sum of the dilations times
+    (kernel_size - 1) / 2: 7 by default, and 12 with dilations 1, 2, 1, 4, 1, 2, 1, which leave no
+    holes. If it is at least H - 1 and W - 1, the whole past is seen (docs/theory.md has the proof,
+    and says which dilations leave holes). The weights of the last layer start at zero, so all
+    parameters start at zero.
 
-    `generate` is cached: the vertical stack is advanced a row at a time, the horizontal one a pixel
-    at a time, the channels within the pixel; all steps together are the arithmetic of one parallel
+    `generate` is cached: the vertical stack advances row by row, the horizontal stack pixel by
+    pixel, and the head channel by channel. All steps together do the arithmetic of one parallel
     pass.
 
     Args:
       event_shape: [H, W, C].
-      num_params: parameters of each variable. Default 2.
+      num_params: parameters per variable. Default 2.
       filters: channels of v, of h and of the skip connections. Default 32.
       num_layers: number of blocks, the one of type A included. Default 7.
       kernel_size: side of the kernels, odd and at least 3. Default 3.
-      conditional_shape: None, [k] (global: one vector an image, such as a class), [H, W, k] (local:
-        a map) or {'global': [k], 'local': [H, W, k]}; both kinds enter every gate. Default None.
-      dilations: distance of the taps of each layer, the first of them 1. Default: all 1.
+      conditional_shape: None, [k] (global: one vector per image, such as a class), [H, W, k]
+        (local: a map) or {'global': [k], 'local': [H, W, k]}; both kinds enter every gate.
+        Default None.
+      dilations: distance between taps, per layer; the first is 1. Default: all 1.
       head_channels: hidden units of the head. Default: `filters`.
-      dropout: fraction of each horizontal gate's output dropped in training. Default 0.
+      dropout: fraction of each horizontal gate's output that is dropped in training. Default 0.
       seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
-      TypeError, ValueError: if a size or shape is not positive or of the wrong kind.
+      TypeError, ValueError: if a size or shape is not positive or has the wrong type.
 
     References:
       A. van den Oord et al., Conditional image generation with PixelCNN decoders, arXiv:1606.05328,
@@ -62,7 +63,7 @@ class GatedPixelCNN(PixelNetwork):
     _make_steps = GatedPixelCNNSteps
 
     def _make_block(self, index, **settings):
-        residual = index < self.num_layers - 1  # nothing reads the last block's maps
+        residual = index < self.num_layers - 1  # the last block's maps are not read: no gradient
         return GatedPixelBlock(self.filters, self.filters, residual=residual, **settings)
 
     def _build_blocks(self, image, conditions):
@@ -83,6 +84,6 @@ class GatedPixelCNN(PixelNetwork):
     ) -> BlockPasses:
         """Returns passes over `block_size` rows; see `AutoregressiveNetwork.block_passes`.
 
-        Cost: each pass that of its rows.
+        Cost: that of `block_size` rows, per pass.
         """
         return block_passes(GatedPixelCNNBlocks, self, block_size, batch_size, conditional_input)

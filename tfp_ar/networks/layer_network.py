@@ -11,16 +11,16 @@ from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 
 
 class LayerNetwork(AutoregressiveNetwork):
-    """Gives a Keras layer the two calls of an AutoregressiveNetwork; sampling is the reference.
+    """A Keras layer with the two calls of an AutoregressiveNetwork; it samples by the reference.
 
     Args:
       layer: a layer that maps [B, *event_shape] to [B, *event_shape, num_params].
       event_shape: the shape of one x. Default None: the shape that the layer was built for.
 
     Raises:
-      TypeError: if `layer` is no Keras layer.
-      ValueError: if the shape is not known, the layer cannot be built for it, or what the layer
-        returns does not begin with it.
+      TypeError: if `layer` is not a Keras layer.
+      ValueError: if the shape is not known, the layer cannot be built for it, or the shape of the
+        layer's output does not begin with it.
     """
 
     def __init__(self, layer: keras.Layer, event_shape: Sequence[int] | None = None):
@@ -46,7 +46,8 @@ class LayerNetwork(AutoregressiveNetwork):
         self.layer = layer
         self.built = True
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    # A network without conditioning may leave it out.
+    def call(self, x: Any, training: bool | None = None) -> Any:  # type: ignore[override]
         """Calls the layer."""
         return self.layer(x, training=training)
 
@@ -55,7 +56,7 @@ def known_input_shape(name: str, layer: keras.Layer) -> tuple[int, ...]:
     """Returns the shape of one x that a Keras layer was built for, without the batch.
 
     Args:
-      name: of the argument that would give it, for the message.
+      name: the argument that would give the shape, for the message.
       layer: the layer.
 
     Raises:
@@ -78,7 +79,7 @@ def as_network(
     """Returns `network`, built, if it is an AutoregressiveNetwork; else a LayerNetwork of it.
 
     Raises:
-      TypeError, ValueError: as LayerNetwork, or if `event_shape` is not that of the network.
+      TypeError, ValueError: as for LayerNetwork, or if `event_shape` is not the network's.
     """
     if not isinstance(network, AutoregressiveNetwork):
         return LayerNetwork(network, event_shape)

@@ -17,14 +17,15 @@ from tfp_ar.networks.generation.steps import RasterSteps
 class PixelNetwork(AutoregressiveNetwork):
     """Base of the networks over images [H, W, C]: arguments, features, head.
 
-    A subclass makes one block of a stack in `_make_block`, builds all in `_build_blocks`, maps an
-    image to features of the pixels before each pixel in `_features`, and names the class of its
-    cached steps in `_make_steps`. The channels of a pixel
-    follow each other in the head: `ChannelHead` lets each see those before it, which takes no pass
-    of the whole stack for each channel. The arguments are those of `GatedPixelCNN`.
+    A subclass makes one block of a stack in `_make_block`, builds all of them in `_build_blocks`,
+    maps an image to features of the pixels before each pixel in `_features`, and names the class of
+    its cached steps in `_make_steps`. The channels of a pixel follow each other in the head:
+    `ChannelHead` lets each see those before it, without a pass of the whole stack per channel. The
+    arguments are those of `GatedPixelCNN`.
 
-    With dtype='mixed_bfloat16' all layers compute in bfloat16, the head too: the parameters that
-    come out in float32 have 8 significant bits. What is made of them computes in float32.
+    With dtype='mixed_bfloat16' all layers compute in bfloat16, including the head: the parameters
+    are returned in float32 and have 8 significant bits. Flows and distributions compute with them
+    in float32.
     """
 
     _make_steps: Callable[..., RasterSteps]
@@ -75,7 +76,7 @@ class PixelNetwork(AutoregressiveNetwork):
                 i,
                 dilation_rate=dilation,
                 dropout=self.dropout,
-                # blocks drop independently of each other
+                # with one seed, all blocks would drop the same units
                 seed=None if self.seed is None else self.seed + i,
                 mask_type="B" if i else "A",
                 kernel_size=self.kernel_size,
@@ -93,14 +94,15 @@ class PixelNetwork(AutoregressiveNetwork):
         raise NotImplementedError(f"{type(self).__name__} must define _make_block(...).")
 
     def _build_blocks(self, image, conditions) -> int:
-        """Builds the blocks for an image of that shape; returns the number of features."""
+        """Builds the blocks for images of shape `image`; returns the number of features."""
         raise NotImplementedError(f"{type(self).__name__} must define _build_blocks(...).")
 
     def _features(self, x, **kwargs):
-        """Returns features [B, H, W, F] of the pixels before each."""
+        """Returns features [B, H, W, F] of the pixels before each pixel."""
         raise NotImplementedError(f"{type(self).__name__} must define _features(x, ...).")
 
-    def build(self, input_shape: Any = None) -> None:
+    # The constructor calls it, so Keras never passes the shapes of conditioning.
+    def build(self, input_shape: Any = None) -> None:  # type: ignore[override]
         """Makes all variables; the constructor calls it."""
         if self.built:
             return
@@ -116,7 +118,7 @@ class PixelNetwork(AutoregressiveNetwork):
 
     @property
     def channels(self) -> int:
-        """C, the number of variables a pixel."""
+        """C, the number of variables per pixel."""
         return self.event_shape[2]
 
     def call(self, x: Any, conditional_input: Any = None, training: bool | None = None) -> Any:
@@ -139,7 +141,7 @@ class PixelNetwork(AutoregressiveNetwork):
     ) -> tf.Tensor:
         """Runs the cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
 
-        Cost: H * W steps, of the arithmetic of one parallel pass together.
+        Cost: H * W steps, which together do the arithmetic of one parallel pass.
         """
         return raster_loop.generate(
             self, self._make_steps, emit, batch_size, conditional_input, input_transform

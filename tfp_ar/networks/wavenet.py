@@ -20,7 +20,7 @@ POSITION_ENCODINGS = (None, "learned", "sinusoidal")
 
 
 def sinusoids(length: int, channels: int) -> np.ndarray:
-    """Returns sines and cosines of time at `channels` periods, geometric, [length, channels].
+    """Returns sines and cosines of time, [length, channels], whose periods grow geometrically.
 
     Periods run from 2 pi to 2 pi 10^4 steps (Vaswani et al., arXiv:1706.03762, section 3.5).
     """
@@ -39,15 +39,15 @@ class WaveNet(AutoregressiveNetwork):
 
     The parameters at time t depend on the `receptive_field` steps before t; those of channel c
     also on the channels before c of the same step. The weights of the last layer start at zero, so
-    that all parameters do and an affine flow starts at the identity.
+    all parameters start at zero and an affine flow starts at the identity.
 
     `generate` is cached: each block keeps its last (kernel_size - 1) * dilation inputs. A step
-    costs the same for any L, all steps together the arithmetic of one parallel pass, and the caches
-    take memory linear in the receptive field.
+    costs the same for any L, all steps together do the arithmetic of one parallel pass, and the
+    caches take memory linear in the receptive field.
 
     Args:
-      event_shape: [L], or [L, C] for C channels a step.
-      num_params: parameters of each variable. Default 2.
+      event_shape: [L], or [L, C] for C channels per step.
+      num_params: parameters per variable. Default 2.
       residual_channels: channels of h. Default 32.
       skip_channels: channels of the skip connections, and of the head's hidden layer. Default:
         `residual_channels`.
@@ -56,15 +56,15 @@ class WaveNet(AutoregressiveNetwork):
       kernel_size: taps of each block's convolution. Default 2.
       conditional_shape: None, [k] (global), [L, k] (local) or {'global': [k], 'local': [L, k]};
         both kinds enter every gate. Default None.
-      position_encoding: None (the same law at every t, but for the start of the sequence);
-        'learned', a vector a step; or 'sinusoidal', fixed sines and cosines and a learned
-        projection. Default None.
-      dropout: fraction of each gate's output dropped in training. Default 0.
+      position_encoding: None (the same distribution at every t, except near the start of the
+        sequence); 'learned', one vector per step; or 'sinusoidal', fixed sines and cosines and a
+        learned projection. Default None.
+      dropout: fraction of each gate's output that is dropped in training. Default 0.
       seed: seed of the dropout, an int. Default None.
       **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
-      TypeError, ValueError: if a size, dilation or shape is not positive or of the wrong kind.
+      TypeError, ValueError: if a size, dilation or shape is not positive or has the wrong type.
 
     References:
       A. van den Oord et al., WaveNet: a generative model for raw audio, arXiv:1609.03499, 2016.
@@ -129,7 +129,7 @@ class WaveNet(AutoregressiveNetwork):
                 dilation,
                 residual=i < last,
                 dropout=self.dropout,
-                # blocks drop independently of each other
+                # with one seed, all blocks would drop the same units
                 seed=None if self.seed is None else self.seed + i,
                 dtype=dtype,
                 name=f"block_{i}",
@@ -143,7 +143,8 @@ class WaveNet(AutoregressiveNetwork):
                 self.residual_channels, use_bias=False, dtype=dtype, name="position"
             )
 
-    def build(self, input_shape: Any = None) -> None:
+    # The constructor calls it, so Keras never passes the shapes of conditioning.
+    def build(self, input_shape: Any = None) -> None:  # type: ignore[override]
         """Makes all variables; the constructor calls it."""
         if self.built:
             return
@@ -171,21 +172,21 @@ class WaveNet(AutoregressiveNetwork):
 
     @property
     def length(self) -> int:
-        """L, the number of steps of time."""
+        """L, the number of time steps."""
         return self.event_shape[0]
 
     @property
     def channels(self) -> int:
-        """C, the number of variables a step."""
+        """C, the number of variables per step."""
         return self.event_shape[1] if len(self.event_shape) == 2 else 1
 
     @property
     def receptive_field(self) -> int:
-        """How many steps of time before t the parameters at t depend on, at most."""
+        """The number of time steps before t that the parameters at t can depend on."""
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
     def positions(self) -> Any:
-        """Returns what is added to h at each step of time: [L, residual_channels], or None."""
+        """Returns the vectors added to h, one per step: [L, residual_channels], or None."""
         if self.position_encoding == "learned":
             return ops.convert_to_tensor(self.position_table)
         if self.position_encoding == "sinusoidal":
@@ -222,7 +223,7 @@ class WaveNet(AutoregressiveNetwork):
     ) -> tf.Tensor:
         """Runs the cached sequential pass; see `AutoregressiveNetwork.generate` for the arguments.
 
-        Cost: L steps, of the arithmetic of one parallel pass together.
+        Cost: L steps, which together do the arithmetic of one parallel pass.
         """
         conditions = self.conditioning.parse_batch(conditional_input, batch_size)
         return generate(self, emit, batch_size, conditions, input_transform)
@@ -230,9 +231,9 @@ class WaveNet(AutoregressiveNetwork):
     def block_passes(
         self, block_size: int | None, batch_size: Any, conditional_input: Any = None
     ) -> BlockPasses:
-        """Returns passes over `block_size` steps of time; see `AutoregressiveNetwork.block_passes`.
+        """Returns passes over `block_size` time steps; see `AutoregressiveNetwork.block_passes`.
 
-        Cost: each pass that of its steps; caches of the size of the receptive field.
+        Cost: that of `block_size` steps, per pass; the caches are as long as the receptive field.
         """
         return block_passes(WaveNetBlocks, self, block_size, batch_size, conditional_input)
 
@@ -251,7 +252,7 @@ class WaveNet(AutoregressiveNetwork):
 
 
 def default_dilations(length: int, kernel_size: int) -> tuple[int, ...]:
-    """Returns 1, 2, 4, ... until the reach covers `length` steps; 512 at most, as the paper."""
+    """Returns 1, 2, 4, ... until the reach covers `length` steps; 512 at most, as in the paper."""
     dilations = [1]
     while 1 + (kernel_size - 1) * sum(dilations) < length - 1 and dilations[-1] < 512:
         dilations.append(2 * dilations[-1])

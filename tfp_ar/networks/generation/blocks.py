@@ -1,4 +1,4 @@
-"""Passes over blocks of consecutive positions, steps of time or rows, the past in a state."""
+"""Passes over blocks of consecutive positions (time steps or rows), with the past in a state."""
 
 import abc
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tfp_ar.networks.generation.steps import BlockPasses
 def block_passes(
     make: Callable, network: Any, block_size: int | None, batch_size: Any, conditional_input: Any
 ) -> BlockPasses:
-    """Returns make(network, block_size, batch_size, conditions); the whole event if that is it."""
+    """Returns make(network, block_size, batch_size, conditions), or the whole event as a block."""
     conditions = network.conditioning.parse_batch(conditional_input, batch_size)
     if block_size is None or block_size >= network.event_shape[0]:
         return WholeEvent(network, conditional_input)
@@ -28,7 +28,7 @@ class PositionBlocks(BlockPasses):
 
     Args:
       network: an AutoregressiveNetwork whose head is a ChannelHead.
-      size: entries of the first axis in a block, fewer than there are.
+      size: number of entries of the first axis in a block, fewer than the event has.
       batch_size: B, an int or a scalar tensor.
       conditions: the conditions by kind, with leading shape [B].
     """
@@ -46,12 +46,12 @@ class PositionBlocks(BlockPasses):
 
     @abc.abstractmethod
     def run(self, x: tf.Tensor, state: Any, prepared: Any) -> tuple[tf.Tensor, Any]:
-        """Returns what the head takes, and the state after the block.
+        """Returns the features that the head takes, and the state after the block.
 
         Args:
           x: [B, size, ..., C].
-          state: what the positions before the block left behind.
-          prepared: what `prepare` gave for the block.
+          state: the state after the positions before the block.
+          prepared: the result of `prepare` for the block.
 
         Returns: features [B, size, ..., S], and the state.
         """
@@ -75,20 +75,20 @@ class PositionBlocks(BlockPasses):
         return tf.pad(value, paddings)
 
     def block_of(self, value: tf.Tensor, axis: int, first: Any) -> tf.Tensor:
-        """Cuts the block from entry `first` on out of what `padded` gave."""
+        """Cuts the block that begins at entry `first` out of a result of `padded`."""
         return tf.gather(value, first + tf.range(self.size), axis=axis)
 
     def zeros(self, entries: int, *shape: int) -> tf.Tensor:
-        """Returns that many entries of the first axis before the first: [B, entries, *shape]."""
+        """Returns zeros for the entries before the first: [B, entries, *shape]."""
         return tf.zeros([self.batch_size, entries, *shape], self.dtype)
 
     def conditioned(self, block: Any, first: Any, prefix: str = "") -> Any:
-        """Returns what the conditioning adds to a gate of a layer's block; 0.0 for none.
+        """Returns what the conditioning adds to a gate of a layer's block; 0.0 without any.
 
         Args:
           block: the gated block of the network.
-          first: the first position.
-          prefix: of the projections' names.
+          first: the block's first position.
+          prefix: prefix of the projections' names.
         """
         added = 0.0
         if self._global is not None:

@@ -1,4 +1,4 @@
-"""The channels of one position in turn; and batches that may be empty."""
+"""The channels of one position, drawn in turn; and batches that may be empty."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 def non_empty(emit: Callable, batch_size: Any, conditions: dict) -> tuple[Callable, Any, dict]:
-    """Returns the three for a batch of at least one row.
+    """Returns the three arguments for a batch of at least one row.
 
-    TensorFlow's scatter refuses empty rows: a batch that is empty, at run time too, gets a row of
-    zeros, which the caller cuts off.
+    TensorFlow's scatter refuses empty rows. A batch that is empty, or may be at run time, gets a
+    row of zeros if it is, which the caller cuts off.
 
     Args:
       emit: (params [B, num_params], flat index) -> x_i [B].
@@ -35,16 +35,22 @@ def _pad(value, missing):
 
 
 class ChannelLoop:
-    """Draws the channels of one position with the weights of the head, each given those before.
+    """A loop that draws the channels of one position, each given those before, by the head.
 
     Args:
-      network: its `head` is a ChannelHead over C `channels`.
+      network: a network whose `head` is a ChannelHead over C `channels`.
       emit: (params [B, num_params], flat index) -> x_i [B].
       batch_size: B, above 0, an int or a scalar tensor.
-      input_transform: what the network sees of a value, None for the value itself.
+      input_transform: function from a value to the network's input, None for the value itself.
     """
 
-    def __init__(self, network, emit, batch_size, input_transform):
+    def __init__(
+        self,
+        network: Any,
+        emit: Callable,
+        batch_size: Any,
+        input_transform: Callable | None,
+    ):
         self._head, self._channels = network.head, network.channels
         self._emit, self._batch_size = emit, batch_size
         self._transform = input_transform or (lambda x: x)
@@ -58,14 +64,14 @@ class ChannelLoop:
     def _cast(self, value):
         return tf.cast(tf.convert_to_tensor(value), self._dtype)
 
-    def __call__(self, features, position):
+    def __call__(self, features: tf.Tensor, position: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws the channels at a position.
 
         Args:
-          features: what the head takes, [B, S].
-          position: the number of the position in the event, an int32 scalar.
+          features: the head's input, [B, S].
+          position: the index of the position in the event, an int32 scalar.
 
-        Returns: values [B, C], and what the network sees of them.
+        Returns: values [B, C], and the same as the network sees them.
         """
         hidden, channels = self._cast(self._head.hidden(features)), self._channels
         if channels == 1:

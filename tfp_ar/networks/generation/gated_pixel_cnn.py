@@ -18,10 +18,10 @@ from tfp_ar.networks.generation.taps import GatedStack, PastTaps, gate
 
 
 class GatedPixelCNNSteps(RasterSteps):
-    """The vertical stack a row at a time, the horizontal one a pixel at a time.
+    """Cached steps: the vertical stack advances row by row, the horizontal one pixel by pixel.
 
-    In a row, the horizontal stack is a WaveNet along the columns whose gates get, besides, what the
-    vertical stack gives.
+    Within a row, the horizontal stack is a WaveNet along the columns; its gates also take the
+    output of the vertical stack.
 
     Args:
       network: the GatedPixelCNN.
@@ -29,7 +29,7 @@ class GatedPixelCNNSteps(RasterSteps):
       conditions: the conditions by kind, with leading shape [B].
     """
 
-    num_inputs = 0  # the rows below do not need the horizontal stack's
+    num_inputs = 0  # the rows below do not read the horizontal stack
 
     def __init__(self, network: Any, batch_size: Any, conditions: dict):
         self.dtype = tf.as_dtype(network.compute_dtype)
@@ -90,7 +90,7 @@ class GatedPixelCNNSteps(RasterSteps):
         return self._image_rows.empty(size), past
 
     def start_row(self, r: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
-        """Advances the vertical stack; gives what it adds to the horizontal gates."""
+        """Advances the vertical stack; returns what it adds to the horizontal gates."""
         image, cache = state
         z = self._image_rows.products(r, image)[0] + self._biases[0]
         sums, rows = [z], []
@@ -140,15 +140,15 @@ class GatedPixelCNNSteps(RasterSteps):
 
 
 class GatedPixelCNNBlocks(PositionBlocks):
-    """Passes over a few rows of the image; they cost those rows.
+    """Passes over a few rows of the image, which cost only these rows.
 
-    The state holds the rows above that the vertical stack reads: of the image, and of each v. The
+    The state holds the rows above that the vertical stack reads, of the image and of each v. The
     horizontal stack stays in its row. The arguments are those of PositionBlocks, with a
     GatedPixelCNN as the network.
     """
 
     def initial_state(self) -> tuple:
-        """Returns the rows above the first: zeros."""
+        """Returns the rows above the first, which are zero."""
         network, width = self.network, self.network.event_shape[1]
         channels = [network.channels] + [network.filters] * (len(network.blocks) - 1)
         reach = [-int(block.conv.rows[0]) for block in network.blocks]
@@ -180,7 +180,7 @@ class GatedPixelCNNBlocks(PositionBlocks):
         return tf.tensordot(g, self.cast(projection.kernel)[0, 0], 1)
 
     def _conv(self, conv, v, h, above):
-        """Returns what BlindSpotFreeConv2D gives, and v with the rows above it."""
+        """Returns the two outputs of BlindSpotFreeConv2D, and v with the rows above it."""
         cast, side = self.cast, conv.kernel_size[1] // 2 * conv.dilation_rate
         rows = tf.concat([above, v], axis=1)
         columns = range(-side, side + 1, conv.dilation_rate)
@@ -192,7 +192,7 @@ class GatedPixelCNNBlocks(PositionBlocks):
         return v_out, h_out, rows
 
     def _product(self, x, taps, kernel):
-        """Convolves by one product: taps at (first row, column), zeros beyond the columns."""
+        """Convolves by one product of taps at (row, column), with zeros beyond the columns."""
         width, side = x.shape[2], max(abs(c) for _, c in taps)
         x = tf.pad(x, [[0, 0], [0, 0], [side, side], [0, 0]])
         parts = [x[:, r : r + self.size, side + c : side + c + width] for r, c in taps]

@@ -11,7 +11,7 @@ from tfp_ar.networks.generation.taps import PastTaps
 
 
 class PixelCNNSteps(RasterSteps):
-    """All layers: what the rows above give a row at a time, the rest a pixel at a time.
+    """Cached steps: the rows above contribute row by row, the rest is computed pixel by pixel.
 
     Args:
       network: the PixelCNN.
@@ -61,7 +61,7 @@ class PixelCNNSteps(RasterSteps):
         return self._image_rows.empty(size), self._past_rows.empty(size) if self.num_inputs else ()
 
     def start_row(self, r: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
-        """Returns what the rows above give to each layer."""
+        """Returns what the rows above contribute to each layer."""
         image, cache = state
         known = self._image_rows.products(r, image)
         if self.num_inputs:

@@ -1,6 +1,6 @@
 """Generation of images: row by row, and within a row pixel by pixel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def generate(
       emit: (params [B, num_params], flat index) -> x_i [B].
       batch_size: B, an int or a scalar tensor.
       conditional_input: as the network takes it.
-      input_transform: what the network sees of a value, None for the value itself.
+      input_transform: function from a value to the network's input, None for the value itself.
     """
     conditions = network.conditioning.parse_batch(conditional_input, batch_size)
     emit, rows, conditions = non_empty(emit, batch_size, conditions)
@@ -72,10 +72,10 @@ def generate(
     return x if rows is batch_size else x[:batch_size]
 
 
-def windows(row, size: int, dilation: int):
+def windows(row: tf.Tensor, size: int, dilation: int) -> tf.Tensor:
     """Returns the neighbours of each pixel in its row: [B, W, F] to [B * W, size * F].
 
-    In the order of a kernel's taps, with zeros beyond the ends.
+    They are in the order of a kernel's taps, with zeros beyond the ends.
     """
     side, width, channels = size // 2 * dilation, row.shape[1], row.shape[2]
     padded = tf.pad(row, [[0, 0], [side, side], [0, 0]])
@@ -83,28 +83,34 @@ def windows(row, size: int, dilation: int):
     return tf.reshape(tf.concat(taps, axis=-1), [-1, size * channels])
 
 
-def unfolded(kernel):
-    """Reshapes [rows, columns, F, out] to [rows, columns * F, out], for what `windows` made."""
+def unfolded(kernel: tf.Tensor) -> tf.Tensor:
+    """Reshapes [rows, columns, F, out] to [rows, columns * F, out], for products with `windows`."""
     return tf.reshape(kernel, [kernel.shape[0], -1, kernel.shape[-1]])
 
 
-def columns_first(value, width: int):
+def columns_first(value: tf.Tensor, width: int) -> tf.Tensor:
     """Reshapes [n, B * W, F] to [W, n, B, F]."""
     value = tf.reshape(value, [value.shape[0], -1, width, value.shape[-1]])
     return tf.transpose(value, [2, 0, 1, 3])
 
 
 class Offsets:
-    """What enters n layers besides their taps: biases and conditioning, for each row of an image.
+    """The terms added to the taps of n layers: biases and conditioning, per row of an image.
 
     Args:
       biases: n tensors [F].
-      projections: for each kind of conditioning there is, n kernels [k, F].
-      conditions: the conditioning by kind: [B, k], and [B, H, W, k].
+      projections: for each kind of conditioning that there is, n kernels [k, F].
+      conditions: the conditions by kind: global [B, k] and local [B, H, W, k].
       width: W.
     """
 
-    def __init__(self, biases, projections, conditions, width):
+    def __init__(
+        self,
+        biases: Sequence[tf.Tensor],
+        projections: dict[str, list],
+        conditions: dict[str, tf.Tensor],
+        width: int,
+    ):
         self._constant = tf.stack(biases)[:, tf.newaxis]
         self._local = None
         if GLOBAL in conditions:
@@ -116,8 +122,8 @@ class Offsets:
             self._kernels = tf.stack(projections[LOCAL])
             self._shape = [len(biases), -1, self._kernels.shape[-1]]
 
-    def row(self, r):
-        """Returns those of row r: [n, B * W, F], or [n, 1, F] if all pixels have the same."""
+    def row(self, r: tf.Tensor) -> tf.Tensor:
+        """Returns the terms of row r: [n, B * W, F], or [n, 1, F] if all pixels have the same."""
         if self._local is None:
             return self._constant
         added = tf.einsum("bwk,nkf->nbwf", self._local[r], self._kernels)
@@ -125,6 +131,6 @@ class Offsets:
 
 
 def delays_of(offsets: Any) -> np.ndarray:
-    """Returns how far back taps at `offsets` (0 or negative) look, but for those that look at now."""
+    """Returns how far back the taps at `offsets` (0 or negative) look, without the tap at 0."""
     delays = -np.asarray(offsets, np.int32)
     return delays[delays > 0]

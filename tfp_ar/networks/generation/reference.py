@@ -1,4 +1,4 @@
-"""Generation for any network: whole parallel passes; and the choice between that and caches."""
+"""Generation for any network by whole parallel passes; the choice between that and caches."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ SAMPLING = (CACHED, REFERENCE)
 
 
 def sequential_pass(network: Any, sampling: str) -> Callable:
-    """Returns the network's own `generate`, or `generate_by_passes` if `sampling` wants that."""
+    """Returns the network's own `generate`, or `generate_by_passes` if `sampling` is REFERENCE."""
     if sampling == REFERENCE:
         return functools.partial(generate_by_passes, network)
     return network.generate
@@ -31,7 +31,7 @@ def generate_by_passes(
     conditional_input: Any = None,
     input_transform: Callable | None = None,
 ) -> tf.Tensor:
-    """Draws x [B, *event_shape], a parallel pass for each variable.
+    """Draws x [B, *event_shape] by one parallel pass per variable.
 
     The arguments are those of `AutoregressiveNetwork.generate`.
     """
@@ -62,14 +62,14 @@ def generate_by_passes(
 
 
 class WholeEvent(BlockPasses):
-    """The whole event as the one block, each pass over which is a parallel pass of the network.
+    """The whole event as the only block; a pass over it is a parallel pass of the network.
 
-    It serves any network; those of an order that is neither raster order nor its flip have no
-    other blocks.
+    It serves any network. A network whose order is neither raster order nor its flip has no other
+    blocks.
 
     Args:
       network: the AutoregressiveNetwork.
-      conditional_input: as the network takes it, with leading shape [B].
+      conditional_input: the network's conditioning, with leading shape [B].
     """
 
     num_blocks = 1
@@ -79,11 +79,11 @@ class WholeEvent(BlockPasses):
         self.size, self.block_variables = network.event_shape[0], network.event_size
 
     def initial_state(self) -> tuple:
-        """Returns nothing: no variable comes before the event."""
+        """Returns an empty state, as no variable comes before the event."""
         return ()
 
     def prepare(self, first: Any) -> None:
-        """Returns nothing: passes share no work."""
+        """Returns None, as passes share no work."""
 
     def advance(self, state: tuple, x: tf.Tensor, prepared: None) -> tuple[tf.Tensor, tuple]:
         """Returns parameters [B, event_size, num_params] for x [B, event_size]."""

@@ -1,14 +1,14 @@
 """The protocols of generation: a cached step, and a pass over a block given state.
 
-Both stand on one idea. What a network makes of a block of variables depends on them and on a state
-that the variables before them left behind:
+Both rest on one idea. A network's parameters for a block of variables depend on these variables and
+on a state that the variables before them left behind:
 
     params, state = advance(state, x_block)
 
 With the whole event as the block this is the parallel pass. With one position it is the cached
 step, which keeps a faster form of the same state inside its compiled loop. Over a known beginning
-it fills the state for what comes after. Iterated on one block it is fixed-point sampling. Kept
-between calls it is a stream.
+it fills the state for what comes after. Iterated on one block it is fixed-point sampling. With the
+state kept between calls it is a stream.
 """
 
 import abc
@@ -25,17 +25,17 @@ class BlockPasses(abc.ABC):
         state = passes.initial_state()
         params, state = passes.advance(state, x, passes.prepare(first))
 
-    The state is a structure of tensors whose shapes do not depend on the block, so that blocks of
-    different sizes, of different objects, can follow each other: one over a given beginning, then
-    one for each step. `advance` is pure; a loop over it may be compiled.
+    The state is a structure of tensors whose shapes do not depend on the block, so blocks of
+    different sizes, from different objects, can follow each other: one over a given beginning, then
+    one per step. `advance` is pure; a loop over it may be compiled.
 
     Attributes:
       size: the number of entries of the first axis in a block.
-      num_blocks: how many blocks make an event. The last one may reach beyond it; what it has there
-        counts for nothing.
+      num_blocks: the number of blocks in an event. The last block may reach beyond the event; its
+        values there are ignored.
       block_variables: V, the number of variables in a block.
-      places: for each variable of the blocks its flat index in the event; None if they are as in
-        the flattened event.
+      places: the flat index in the event of each variable of the blocks; None if the variables are
+        in the order of the flattened event.
     """
 
     size: int
@@ -49,10 +49,10 @@ class BlockPasses(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, first: Any) -> Any:
-        """Returns what all passes over the block from entry `first` on share, whatever x is.
+        """Returns what all passes over the block at entry `first` share, whatever x is.
 
         Args:
-          first: the number of the block's first entry, an int or an int32 scalar tensor.
+          first: the index of the block's first entry, an int or an int32 scalar tensor.
         """
 
     @abc.abstractmethod
@@ -60,26 +60,26 @@ class BlockPasses(abc.ABC):
         """Passes over a block.
 
         Args:
-          state: what the variables before the block left behind.
+          state: the state that the variables before the block left behind.
           x: values [B, V].
-          prepared: what `prepare` gave for the block.
+          prepared: the result of `prepare` for the block.
 
         Returns: parameters [B, V, num_params], and the state that the block leaves behind.
         """
 
 
 class SequenceSteps(abc.ABC):
-    """The cached step of a network over a sequence: constant work per step of time.
+    """The cached step of a network over a sequence: constant work per time step.
 
     Attributes:
-      dtype: that of features and caches.
+      dtype: the dtype of features and caches.
     """
 
     dtype: tf.DType
 
     @abc.abstractmethod
     def initial_caches(self, batch_size: Any) -> Any:
-        """Returns the caches before the first step, when the past is zero: tensors."""
+        """Returns the caches before the first step, tensors for a past of zeros."""
 
     @abc.abstractmethod
     def features(self, t: tf.Tensor, shown_before: tf.Tensor, caches: Any) -> tuple[tf.Tensor, Any]:
@@ -87,10 +87,10 @@ class SequenceSteps(abc.ABC):
 
         Args:
           t: the step, an int32 scalar.
-          shown_before: what the network sees of the values at t - 1, [B, C]; zeros at t = 0.
-          caches: what `initial_caches`, or the step before, gave.
+          shown_before: the values at t - 1 as the network sees them, [B, C]; zeros at t = 0.
+          caches: the result of `initial_caches`, or of the step before.
 
-        Returns: what the head takes at t, [B, F], and the caches for t + 1.
+        Returns: the head's input at t, [B, F], and the caches for t + 1.
         """
 
 
@@ -98,8 +98,8 @@ class RasterSteps(abc.ABC):
     """The cached steps of a network over images: row by row, and in a row pixel by pixel.
 
     Attributes:
-      dtype: that of features and caches.
-      num_inputs: how many tensors of `features`, besides its features, `end_row` needs.
+      dtype: the dtype of features and caches.
+      num_inputs: the number of tensors that `features` returns for `end_row`.
     """
 
     dtype: tf.DType
@@ -107,15 +107,15 @@ class RasterSteps(abc.ABC):
 
     @abc.abstractmethod
     def initial_state(self) -> Any:
-        """Returns the state before the first row: tensors."""
+        """Returns the state before the first row, made of tensors."""
 
     @abc.abstractmethod
     def start_row(self, r: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
-        """Returns what the rows above give to row r, [W, n, B, F], and the state."""
+        """Returns what the rows above contribute to row r, [W, n, B, F], and the state."""
 
     @abc.abstractmethod
     def initial_caches(self) -> Any:
-        """Returns the caches before the first pixel of a row: tensors."""
+        """Returns the caches before the first pixel of a row, made of tensors."""
 
     @abc.abstractmethod
     def features(
@@ -125,10 +125,10 @@ class RasterSteps(abc.ABC):
 
         Args:
           c: the column, an int32 scalar.
-          known: the column's part of what `start_row` gave, [n, B, F].
-          caches: what `initial_caches`, or `end_pixel`, gave.
+          known: the column's part of the result of `start_row`, [n, B, F].
+          caches: the result of `initial_caches`, or of `end_pixel`.
 
-        Returns: what the head takes [B, F], `num_inputs` tensors for `end_row`, and the caches.
+        Returns: the head's input [B, F], `num_inputs` tensors for `end_row`, and the caches.
         """
 
     @abc.abstractmethod

@@ -1,27 +1,31 @@
-"""Past inputs of convolutions in caches, and what their taps make of them, for many layers at once."""
+"""Caches of past inputs, and the products of past taps with them, for many layers at once."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-# Blocks per group. On a GPU all, for few kernels. On a CPU, XLA gives part of a larger gather or
-# concatenation to another thread, and waking that takes longer than the work: with 20 blocks of 64
-# channels, groups of 5 took 82 us a step at batch 1 and 213 at batch 8, one group 119 and 246.
+# Blocks per group. On a GPU one group has all blocks, so that there are few kernels to launch. On a
+# CPU, XLA gives part of a larger gather or concatenation to another thread, and waking that thread
+# takes longer than the work: with 20 blocks of 64 channels, groups of 5 took 82 us per step at
+# batch 1 and 213 at batch 8, one group 119 and 246.
 _BLOCKS_PER_GROUP_ON_CPU = 5
 
 
 class PastTaps:
     """The past taps of n convolutions of equal shapes: one cache, one gather, one batched product.
 
-    Convolution l looks back by delays[l, j] steps with tap j. Its inputs lie in a ring of as many
-    rows of the cache [rows, m, F] as its longest delay: that of step s in row offset[l] + s mod
-    size[l]. Rows start at zero, which is the padding of the parallel pass.
+    Tap j of convolution l looks back by delays[l, j] steps. The inputs of convolution l lie in a
+    ring of rows of the cache [rows, m, F], as many as its longest delay: the input of step s is in
+    row offset[l] + s mod size[l]. Rows start at zero, which is the padding of the parallel pass.
 
     Args:
       kernels: the past taps [n, taps, F, out], farthest first.
       delays: int array [n, taps], all above 0.
     """
 
-    def __init__(self, kernels, delays):
+    def __init__(self, kernels: tf.Tensor, delays: Any):
         self.delays = np.asarray(delays, np.int32)
         self.number, self.taps = self.delays.shape
         self.sizes = self.delays.max(axis=1) if self.taps else np.zeros([self.number], np.int32)
@@ -29,12 +33,12 @@ class PastTaps:
         self.channels, self.out = kernels.shape[-2:]
         self.kernels = tf.reshape(kernels, [-1, self.channels, self.out])
 
-    def empty(self, size):
-        """Returns the cache of a past that is all zero, for `size` sequences: [rows, size, F]."""
+    def empty(self, size: Any) -> tf.Tensor:
+        """Returns the cache of a past of zeros, for `size` sequences: [rows, size, F]."""
         return tf.zeros([int(self.sizes.sum()), size, self.channels], self.kernels.dtype)
 
-    def products(self, t, cache):
-        """Returns what the past taps give at step t: [n, m, out]. There must be taps."""
+    def products(self, t: tf.Tensor, cache: tf.Tensor) -> tf.Tensor:
+        """Computes the past taps' outputs at step t, [n, m, out]; `taps` must not be 0."""
         sizes = self.sizes[:, np.newaxis]
         rows = self.offsets[:, np.newaxis] + (t + sizes - self.delays) % sizes
         products = tf.matmul(tf.gather(cache, tf.reshape(rows, [-1])), self.kernels)
@@ -43,7 +47,7 @@ class PastTaps:
         shape = [self.number, self.taps, tf.shape(cache)[1], self.out]
         return tf.reduce_sum(tf.reshape(products, shape), axis=1)
 
-    def write(self, t, cache, inputs):
+    def write(self, t: tf.Tensor, cache: tf.Tensor, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the cache with the inputs of step t, a list of n tensors [m, F]."""
         rows = self.offsets + t % self.sizes
         return tf.tensor_scatter_nd_update(cache, rows[:, tf.newaxis], tf.stack(inputs))
@@ -55,17 +59,23 @@ class GatedStack:
     Per step and group of blocks: one gather of the blocks' past inputs, one batched product with
     their past taps, one product for their skip connections and one scatter; only what must be
     sequential, the newest tap and the residual of each block, is computed block by block.
-    (Ramachandran et al., arXiv:1704.06001, have the caches; batching over blocks makes a step
-    cheap.)
+    (The caches are those of Ramachandran et al., arXiv:1704.06001; batching over blocks makes a
+    step cheap.)
 
     Args:
-      kernels: for each block, the taps [taps, F, 2 F] along the loop, the newest (of now) last.
-      delays: for each block, the steps that its taps look back, 0 last.
-      residual_kernels: for each block [F, F], or None if it makes no h' (the last one).
+      kernels: for each block, the taps [taps, F, 2 F] along the loop, the newest (now) last.
+      delays: for each block, the number of steps that each tap looks back, 0 last.
+      residual_kernels: for each block [F, F], or None if it has no h' (the last block).
       skip_kernels: for each block [F, S].
     """
 
-    def __init__(self, kernels, delays, residual_kernels, skip_kernels):
+    def __init__(
+        self,
+        kernels: Sequence[tf.Tensor],
+        delays: Sequence,
+        residual_kernels: Sequence[tf.Tensor | None],
+        skip_kernels: Sequence[tf.Tensor],
+    ):
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
         size = max(len(kernels), 1) if on_gpu else _BLOCKS_PER_GROUP_ON_CPU
         self._groups = []
@@ -82,22 +92,24 @@ class GatedStack:
                 )
             )
 
-    def initial_caches(self, size):
+    def initial_caches(self, size: Any) -> tuple[tf.Tensor, ...]:
         """Returns the caches before the first step, for `size` sequences: a tensor per group."""
         return tuple(group.past.empty(size) for group in self._groups)
 
-    def step(self, t, h, caches, offsets):
+    def step(
+        self, t: tf.Tensor, h: tf.Tensor, caches: tuple, offsets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple]:
         """Advances all blocks by step t.
 
         Args:
           t: the step, an int32 scalar.
           h: input of the first block, [m, F].
-          caches: as `initial_caches` gives them.
-          offsets: what goes into the gates besides the taps (bias, conditioning), [n, m, 2 F] or
+          caches: the result of `initial_caches`, or of the step before.
+          offsets: the terms added to the taps in the gates (bias, conditioning), [n, m, 2 F] or
             [n, 1, 2 F].
 
-        Returns: the last block's output h [m, F], the blocks' skip sum [m, S] (0 of no blocks), and
-        the caches for t + 1.
+        Returns: the last block's output h [m, F], the blocks' skip sum [m, S] (0 without blocks),
+        and the caches for t + 1.
         """
         skips, updated = 0.0, []
         for group, cache in zip(self._groups, caches, strict=True):
@@ -131,7 +143,7 @@ class _Group:
         return h, tf.matmul(tf.concat(outputs, axis=-1), self.skip_kernel), cache
 
 
-def gate(z):
+def gate(z: tf.Tensor) -> tf.Tensor:
     """Returns tanh(a) * sigmoid(b) for the halves of z."""
     a, b = tf.split(z, 2, axis=-1)
     return tf.tanh(a) * tf.sigmoid(b)

@@ -1,4 +1,4 @@
-"""Generation for WaveNet: the cached step, constant work whatever the length, and block passes."""
+"""Generation for WaveNet: the cached step, whose cost does not grow with time, and block passes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,13 +26,13 @@ def generate(
       emit: (params [B, num_params], flat index) -> x_i [B].
       batch_size: B, an int or a scalar tensor.
       conditions: the conditions by kind, with leading shape [B].
-      input_transform: what the network sees of a value, None for the value itself.
+      input_transform: function from a value to the network's input, None for the value itself.
     """
     emit, rows, conditions = non_empty(emit, batch_size, conditions)
     steps = WaveNetSteps(network, conditions)
     draw_channels = ChannelLoop(network, emit, rows, input_transform)
     length, dtype = network.length, tf.as_dtype(network.variable_dtype)
-    start = tf.zeros([rows, network.channels], dtype)  # as the parallel pass sees x before 0
+    start = tf.zeros([rows, network.channels], dtype)  # the padding of the parallel pass
 
     def advance(t, shown_before, caches, written):
         features, caches = steps.features(t, shown_before, caches)
@@ -78,7 +78,7 @@ class WaveNetSteps(SequenceSteps):
             ],
             [self._cast(block.skip_projection.kernel) for block in blocks],
         )
-        # What goes into the gates besides h: the same at all times, and what conditioning adds.
+        # The terms added to h in the gates, the same at all times: biases and global conditioning.
         self.gate_offsets = tf.stack([self._cast(block.conv.bias) for block in blocks])
         self.gate_offsets = self.gate_offsets[:, tf.newaxis]
         if GLOBAL in conditions:
@@ -114,11 +114,11 @@ class WaveNetSteps(SequenceSteps):
 
 
 class WaveNetBlocks(PositionBlocks):
-    """Passes over a few steps of time; they cost those steps, however long the past is.
+    """Passes over a few time steps, which cost only these steps, however long the past is.
 
-    The state holds what the convolutions read of the past: the last value, and of each gated block
-    its last (kernel_size - 1) * dilation inputs, zeros before the first step, as in the parallel
-    pass. The arguments are those of PositionBlocks, with a WaveNet as the network.
+    The state holds the past that the convolutions read: the last value, and the last
+    (kernel_size - 1) * dilation inputs of each gated block; zeros before the first step, as in the
+    parallel pass. The arguments are those of PositionBlocks, with a WaveNet as the network.
     """
 
     def __init__(self, network: Any, size: int, batch_size: Any, conditions: dict):
@@ -127,13 +127,13 @@ class WaveNetBlocks(PositionBlocks):
         self._positions = None if positions is None else self.padded(self.cast(positions), 0)
 
     def initial_state(self) -> tuple:
-        """Returns the past of the first step: zeros."""
+        """Returns the past of the first step, which is zero."""
         network = self.network
         pasts = [self.zeros(max(b.conv.delays), network.residual_channels) for b in network.blocks]
         return (self.zeros(1, network.channels), *pasts)
 
     def prepare(self, first: Any) -> tuple:
-        """Returns what is added to the first h, and to the gate of each block."""
+        """Returns the terms added to the first h and to the gate of each block."""
         added = self.cast(self.network.input_conv.bias)
         if self._positions is not None:
             added += self.block_of(self._positions, 0, first)
