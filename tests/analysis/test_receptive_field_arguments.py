@@ -26,7 +26,7 @@ class Integers(keras.layers.Layer):
 
 
 def test_an_output_without_a_gradient():
-    with pytest.raises(TypeError, match="obj: expected a layer whose output are floats.*rounding"):
+    with pytest.raises(TypeError, match="obj: expected a layer whose outputs are floats.*rounding"):
         receptive_field(Integers(name="rounding"), 0, input_shape=[3])
 
 

@@ -1,6 +1,6 @@
 """The one walker over distributions and bijectors, of TFP and ours."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 def members(value: Any) -> Iterator[Any]:
     """Yields the distributions and bijectors in `value`: itself and all in its parameters."""
+    inside: Iterable[Any]
     if isinstance(value, (list, tuple)):
         inside = value
     elif isinstance(value, dict):

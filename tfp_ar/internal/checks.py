@@ -2,14 +2,15 @@
 
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 
-def positive_int(name: str, value) -> int:
+def positive_int(name: str, value: Any) -> int:
     """Returns `value` as an int of at least 1.
 
     Args:
@@ -17,7 +18,7 @@ def positive_int(name: str, value) -> int:
       value: what the caller passed.
 
     Raises:
-      TypeError: if `value` is no integer.
+      TypeError: if `value` is not an integer.
       ValueError: if it is smaller than 1.
     """
     try:
@@ -31,16 +32,16 @@ def positive_int(name: str, value) -> int:
     return number
 
 
-def positive_ints(name: str, value) -> tuple[int, ...]:
+def positive_ints(name: str, value: Any) -> tuple[int, ...]:
     """Returns `value`, a non-empty sequence of positive integers, as a tuple.
 
     Raises:
-      TypeError: if `value` is no sequence of integers.
+      TypeError: if `value` is not a sequence of integers.
       ValueError: if it is empty or holds an entry smaller than 1.
     """
     if isinstance(value, str) or not isinstance(value, Sequence):
         try:  # tf.TensorShape, numpy arrays and the like
-            value = [operator.index(v) for v in value]
+            value = [operator.index(v) for v in list(value)]
         except TypeError:
             raise TypeError(
                 f"{name}: expected a sequence of positive integers, got {value!r}."
@@ -50,7 +51,7 @@ def positive_ints(name: str, value) -> tuple[int, ...]:
     return tuple(positive_int(f"{name}[{i}]", v) for i, v in enumerate(value))
 
 
-def axes(name: str, value, rank: int) -> tuple[int, ...]:
+def axes(name: str, value: Any, rank: int) -> tuple[int, ...]:
     """Returns an axis, or a sequence of different axes, of a tensor of `rank` as a sorted tuple.
 
     Args:
@@ -76,7 +77,7 @@ def axes(name: str, value, rank: int) -> tuple[int, ...]:
     return tuple(axes)
 
 
-def odd_pair(name: str, value) -> tuple[int, int]:
+def odd_pair(name: str, value: Any) -> tuple[int, int]:
     """Returns an odd positive integer, or a pair of them, as a pair.
 
     Raises:
@@ -95,30 +96,30 @@ def multiple(name: str, value: int, divisor: int, divisor_name: str) -> None:
         raise ValueError(f"{name}: expected a multiple of {divisor_name}={divisor}, got {value}.")
 
 
-def positive_float(name: str, value) -> float:
+def positive_float(name: str, value: Any) -> float:
     """Returns `value` as a finite float above 0, or raises as `positive_int` does."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a positive number, got {value!r}.")
-    if not 0.0 < value < float("inf"):
+    if not 0.0 < float(value) < float("inf"):
         raise ValueError(f"{name}: expected a positive finite number, got {value!r}.")
     return float(value)
 
 
-def int_between(name: str, value, low: int, high: int) -> int:
+def int_between(name: str, value: Any, low: int, high: int) -> int:
     """Returns `value` as an int in low..high, both inclusive.
 
     Raises:
-      TypeError: if `value` is no integer.
+      TypeError: if `value` is not an integer.
       ValueError: if it is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an integer in {low}..{high}, got {value!r}.")
-    if not low <= value <= high:
+    if not low <= int(value) <= high:
         raise ValueError(f"{name}: expected an integer in {low}..{high}, got {value!r}.")
     return int(value)
 
 
-def optional_int(name: str, value) -> int | None:
+def optional_int(name: str, value: Any) -> int | None:
     """Returns `value`, an integer such as a seed, as an int; or None if it is None.
 
     Raises:
@@ -131,16 +132,16 @@ def optional_int(name: str, value) -> int | None:
     return int(value)
 
 
-def fraction(name: str, value) -> float:
+def fraction(name: str, value: Any) -> float:
     """Returns `value` as a float in [0, 1), or raises as `positive_int` does."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number in [0, 1), got {value!r}.")
-    if not 0.0 <= value < 1.0:
+    if not 0.0 <= float(value) < 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}.")
     return float(value)
 
 
-def one_of(name: str, value, options: Sequence):
+def one_of(name: str, value: Any, options: Sequence) -> Any:
     """Returns `value` if it is among `options`, or raises a ValueError that lists them."""
     if value not in options:
         listed = ", ".join(repr(option) for option in options)
@@ -148,7 +149,7 @@ def one_of(name: str, value, options: Sequence):
     return value
 
 
-def hashable_function(name: str, value) -> None:
+def hashable_function(name: str, value: Any) -> None:
     """Raises a TypeError unless `value` is a function that can be a key of compiled code."""
     if not callable(value):
         raise TypeError(f"{name}: expected a function, got {value!r}.")
@@ -158,7 +159,7 @@ def hashable_function(name: str, value) -> None:
         raise TypeError(f"{name}: expected a hashable function, got {value!r}.") from None
 
 
-def num_params(function, given: int) -> None:
+def num_params(function: Callable, given: int) -> None:
     """Checks the network's number of parameters where a function of them says what it takes.
 
     Raises:
@@ -172,7 +173,7 @@ def num_params(function, given: int) -> None:
         )
 
 
-def reads_no_variables(name: str, function, *specs, hint: str) -> None:
+def reads_no_variables(name: str, function: Callable, *specs: tf.TensorSpec, hint: str) -> None:
     """Checks that `function` depends on its arguments only: compiled code and gradients need that.
 
     Args:

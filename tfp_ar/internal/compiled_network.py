@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfp_ar.internal import shapes, tf_private
 from tfp_ar.internal.variables import RawVariables, random_states
 
-_compiled = weakref.WeakKeyDictionary()
+_compiled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Pass(Hashable, Protocol):

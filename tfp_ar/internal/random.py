@@ -6,6 +6,7 @@ TensorFlow's own samplers are not. Seeds of training are a function of (seed, pu
 
 import enum
 import numbers
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,8 +14,8 @@ import tensorflow as tf
 _NUM_BITS = {tf.float32: 23, tf.float64: 52}
 
 
-def random_bits(shape, seed, stream: int, dtype=tf.uint32) -> tf.Tensor:
-    """Uniform integers over all of `dtype`, of TensorFlow's Philox generator.
+def random_bits(shape: Any, seed: Any, stream: int, dtype: tf.DType = tf.uint32) -> tf.Tensor:
+    """Draws uniform integers over all of `dtype`, from TensorFlow's Philox generator.
 
     Args:
       shape: the shape, a list or a tensor.
@@ -29,8 +30,8 @@ def random_bits(shape, seed, stream: int, dtype=tf.uint32) -> tf.Tensor:
     )
 
 
-def unit_uniform(shape, seed, stream: int, dtype) -> tf.Tensor:
-    """Uniform floats strictly between 0 and 1: u = (i + 1/2) / 2^k, i uniform in 0..2^k - 1.
+def unit_uniform(shape: Any, seed: Any, stream: int, dtype: tf.DType) -> tf.Tensor:
+    """Draws uniform floats strictly between 0 and 1: u = (i + 1/2) / 2^k, i uniform in 0..2^k - 1.
 
     k is 23 in float32 and 52 in float64, so that each u is an exact float.
 
@@ -49,27 +50,27 @@ def unit_uniform(shape, seed, stream: int, dtype) -> tf.Tensor:
 
 
 class Stream(enum.IntEnum):
-    """What random numbers are for. Streams never share a seed."""
+    """Purposes of random numbers. Streams never share a seed."""
 
     TRAINING = 0
     EVALUATION = 1
 
 
-def stream_seed(seed: int, stream: Stream, index) -> tf.Tensor:
-    """The stateless seed [2] of draw `index` (an int or an integer tensor) of a stream."""
+def stream_seed(seed: int, stream: Stream, index: Any) -> tf.Tensor:
+    """Returns the stateless seed [2] of draw `index` (an int or an integer tensor) of a stream."""
     index = tf.cast(index, tf.int32)
     return tf.stack([tf.constant(seed, tf.int32), len(Stream) * index + int(stream)])
 
 
-def check_seed(name: str, seed) -> int:
+def check_seed(name: str, seed: Any) -> int:
     """Returns a seed as an int.
 
     Raises:
-      TypeError: if it is no integer.
+      TypeError: if it is not an integer.
       ValueError: if it is not in 0..2^31 - 1.
     """
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"{name}: expected an integer, got {seed!r}.")
-    if not 0 <= seed < 2**31:
+    if not 0 <= int(seed) < 2**31:
         raise ValueError(f"{name}: expected an integer in 0..2^31 - 1, got {seed!r}.")
     return int(seed)

@@ -1,12 +1,13 @@
 """Shapes: their checks; many batch dimensions into one and back; padding of that one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 
-def static_shape(value) -> list | None:
+def static_shape(value: Any) -> list | None:
     """Returns the static shape of anything a tensor can be made of, None where unknown."""
     shape = getattr(value, "shape", None)
     if shape is None:
@@ -38,7 +39,7 @@ def check_event_shape(name: str, shape: Sequence | None, expected: Sequence[int]
         raise ValueError(f"{name}: expected shape [{wanted}], got {shape}.")
 
 
-def leading(x, event_ndims: int) -> tuple:
+def leading(x: Any, event_ndims: int) -> tuple:
     """Returns the shape of x without its last `event_ndims` dimensions.
 
     Known dimensions are ints, others scalar tensors.
@@ -47,7 +48,7 @@ def leading(x, event_ndims: int) -> tuple:
     return tuple(shape[: len(shape) - event_ndims])
 
 
-def broadcast_leading(shapes) -> tuple:
+def broadcast_leading(shapes: Sequence[Sequence]) -> tuple:
     """Broadcasts leading shapes (of ints and scalar tensors) against each other.
 
     Raises:
@@ -76,7 +77,7 @@ def _broadcast_dimension(sizes, shapes):
     return size
 
 
-def flatten(values, event_ndims, shape) -> list:
+def flatten(values: Sequence, event_ndims: Sequence[int], shape: Sequence) -> list:
     """Broadcasts each value to leading shape `shape` and merges that into one dimension.
 
     Args:
@@ -99,14 +100,14 @@ def flatten(values, event_ndims, shape) -> list:
     return flat
 
 
-def unflatten(value, shape):
+def unflatten(value: Any, shape: Sequence) -> Any:
     """Undoes `flatten`: [n, *trailing] to [*shape, *trailing]."""
     if len(shape) == 1:
         return value
     return ops.reshape(value, (*shape, *ops.shape(value)[1:]))
 
 
-def same_shape(a, b) -> bool:
+def same_shape(a: Sequence, b: Sequence) -> bool:
     """Returns True if two leading shapes are known to be equal."""
     return len(a) == len(b) and all(
         x is y or (isinstance(x, int) and isinstance(y, int) and x == y)
@@ -114,7 +115,7 @@ def same_shape(a, b) -> bool:
     )
 
 
-def batch_size(shape):
+def batch_size(shape: Sequence) -> Any:
     """Returns the number of elements of a leading shape: an int if all dimensions are known."""
     if all(isinstance(size, int) for size in shape):
         return int(np.prod(shape, dtype=np.int64))
@@ -132,7 +133,7 @@ def padded_size(size: int) -> int:
     return 3 * power // 4 if power >= 4 and size <= 3 * power // 4 else power
 
 
-def pad(values, size, padded):
+def pad(values: list, size: Any, padded: Any) -> list:
     """Appends copies of the first row to each tensor, from `size` to `padded` rows.
 
     Copies, not zeros: what is valid for a row of the batch is valid for its copy, so that no
@@ -151,7 +152,7 @@ def _pad_rows(value, size, missing):
     return ops.concatenate([value, ops.broadcast_to(row, (missing, *trailing))], 0)
 
 
-def padded_size_tensor(size):
+def padded_size_tensor(size: Any) -> Any:
     """Computes `padded_size` of a scalar tensor."""
     sizes = sorted({padded_size(n) for k in range(31) for n in (1 << k, (1 << k) + 1)})
     table = ops.convert_to_tensor(sizes, dtype="int32")

@@ -10,10 +10,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# `assert_util`, `dtype_util` and `tensor_util` are what a distribution with the conventions of TFP's
-# own is written with, `prefer_static` what keeps static shapes static. Of `cache_util`,
-# `BijectorCacheWithGreedyAttrs` lets a bijector return a log-det together with its value, which no
-# public class does.
+# TFP's own distributions are written with `assert_util`, `dtype_util` and `tensor_util`;
+# `prefer_static` keeps static shapes static. Of `cache_util`, `BijectorCacheWithGreedyAttrs` lets a
+# bijector return a log-det together with its value, which no public class does.
 from tensorflow_probability.python.internal import (
     assert_util,
     cache_util,
@@ -48,8 +47,8 @@ HOOKS: dict[Any, dict[str, list[str]]] = {
     },
     # Every member of a chain gets what it takes of the keyword arguments.
     tfb.Composition: {
-        "_walk_forward": ["step_fn", "x", "kwargs"],
-        "_walk_inverse": ["step_fn", "x", "kwargs"],
+        "_walk_forward": ["step_fn", "kwargs"],
+        "_walk_inverse": ["step_fn", "kwargs"],
         "_call_walk_forward": ["step_fn", "args", "kwargs"],
         "_call_walk_inverse": ["step_fn", "args", "kwargs"],
     },

@@ -28,8 +28,14 @@ class RawVariables(Sequence):
         # Weakly: the registry of compiled networks holds one of these for each living network.
         self._layer_ref = weakref.ref(layer)
 
-    def _synced(self) -> list[tf.Variable]:
+    @property
+    def _layer(self) -> keras.Layer:
         layer = self._layer_ref()
+        assert layer is not None, "the layer is gone"
+        return layer
+
+    def _synced(self) -> list[tf.Variable]:
+        layer = self._layer
         trainable = {id(tf_private.raw_variable(v)) for v in layer.trainable_variables}
         variables = tf_private.raw_variables(layer)
         for variable in variables:
@@ -37,7 +43,7 @@ class RawVariables(Sequence):
         return variables
 
     def __len__(self) -> int:
-        return len(self._layer_ref().variables)
+        return len(self._layer.variables)
 
     def __getitem__(self, index):
         return self._synced()[index]

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tfp_ar.internal import checks
+from tfp_ar.layers import masks
 
 
 @keras.saving.register_keras_serializable(package="tfp_ar")
@@ -83,9 +84,11 @@ class ChannelHead(keras.layers.Layer):
 
     def masked_channel_kernel(self) -> Any:
         """Returns V [C, C, hidden_channels], zero unless the first channel is before the second."""
-        channels = self.channel_kernel.shape[0]
-        before = np.triu(np.ones([channels, channels]), k=1)[..., None]
-        return self.channel_kernel * ops.cast(before, self.compute_dtype)
+        kernel = ops.convert_to_tensor(self.channel_kernel)
+        channels = np.arange(kernel.shape[0])
+        before = masks.allowed(channels[:, np.newaxis], channels, "A")[..., np.newaxis]
+        # A choice, not a product: an infinite or NaN weight behind the mask stays behind it.
+        return ops.where(before, kernel, ops.zeros_like(kernel))
 
     def call(self, features: Any, x: Any) -> Any:
         """Returns parameters [..., L, C, num_params]."""

@@ -1,5 +1,6 @@
 """The project's one idea: a network whose i-th output depends only on the variables before i."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -146,7 +147,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         kwargs: dict[str, Any] = {}
         if conditions:
             kwargs["conditional_input"] = self._conditioning.join(values[1:])
-        if training is not None and "training" in self._call_arguments:
+        if training is not None and "training" in inspect.signature(self.call).parameters:
             kwargs["training"] = training
         params = super().__call__(values[0], **kwargs)
         if params.dtype != self.variable_dtype:
@@ -159,10 +160,6 @@ class AutoregressiveNetwork(keras.layers.Layer):
             (*self.event_shape, self.num_params),
         )
         return shapes.unflatten(params, shape)
-
-    @property
-    def _call_arguments(self):
-        return self._call_signature.parameters
 
     def _as_input(self, value):
         value = ops.convert_to_tensor(value)

@@ -210,7 +210,7 @@ class DensityModel(AveragingModel):
         Raises:
           TypeError, ValueError: for data that do not fit the distribution, before any step.
         """
-        self._assert_compile_called("fit")
+        tf_private.assert_compiled(self, "fit")
         data.refuse_weights("fit", kwargs)
         x, condition = data.pair(x, y, conditional_input)
         if validation_split and validation_data is None:
@@ -255,8 +255,8 @@ class DensityModel(AveragingModel):
         # Keras' own fit passes None.
         data.refuse_weights("evaluate", {k for k, v in kwargs.items() if v is not None})
         kwargs.pop("sample_weight", None)
-        if not kwargs.get("_use_cached_eval_dataset"):
-            self._assert_compile_called("evaluate")
+        if not kwargs.get(tf_private.CACHED_EVALUATION):
+            tf_private.assert_compiled(self, "evaluate")
             x = self._batches(*data.pair(x, y, conditional_input), batch_size)
             batch_size = None
         with self._averages.in_weights():
@@ -270,7 +270,7 @@ class DensityModel(AveragingModel):
 
     def train_on_batch(self, x, y=None, *, conditional_input=None, **kwargs):
         """One step on arrays."""
-        self._assert_compile_called("train_on_batch")
+        tf_private.assert_compiled(self, "train_on_batch")
         x, *rest = data.ArrayBatches(self.distribution, *data.pair(x, y, conditional_input))[0]
         self._averages.start_training()
         return super().train_on_batch(x, *rest, **kwargs)
