@@ -272,9 +272,9 @@ class ARFlowBijector(CachedBijector):
             # Sampling has no dropout: it would not return the y that x came from.
             raise LookupError(
                 f"{self.name}: expected, with training=True, the log-det at a tensor that "
-                "`inverse` returned, it and its y still held, with the same weights and "
-                "conditional_input and under the same tapes, got another one, whose dropout masks "
-                "are not known."
+                "`inverse` returned and that is still held together with its y, under the same "
+                "weights, conditional_input and tapes, got another one, whose dropout masks are "
+                "not known."
             )
         # A pass at the result gives the parameters that sampling used, up to rounding.
         y = self._cache.forward(x, **kwargs)

@@ -16,7 +16,7 @@ _KEYWORDS = ("conditional_input", "training")  # accepted even if no member take
 
 
 class Chain(tfb.Composition):
-    """Chain like `tfb.Chain` whose `conditional_input` and `training` reach every flow in it.
+    """Variant of `tfb.Chain` whose `conditional_input` and `training` reach every flow in it.
 
         forward(x) = bijectors[0].forward(... bijectors[-1].forward(x))
 

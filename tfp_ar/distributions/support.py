@@ -55,7 +55,7 @@ class Support:
         raise ValueError(f"{name}: expected a dtype that holds {self}, got {dtype.name}.")
 
     def _contains(self, library, x):
-        """Elementwise; `library` is numpy or TensorFlow."""
+        """Checks each value; `library` is numpy or TensorFlow."""
         raise NotImplementedError
 
 
@@ -108,7 +108,7 @@ class IntegerSupport(Support):
             super()._check_integer_dtype(name, dtype)
 
     def _contains(self, library, x):
-        """Elementwise; `library` is numpy or TensorFlow."""
+        """Checks each value; `library` is numpy or TensorFlow."""
         if tf.as_dtype(x.dtype).is_floating:
             finite = np.isfinite if library is np else tf.math.is_finite
             if x.dtype in ("float16", "bfloat16"):  # which would round the bounds in the comparison

@@ -122,7 +122,7 @@ class WeightAverages:
         self._holds = _Holds.RAW
 
     def finish(self) -> None:
-        """Takes the weights as final.
+        """Marks the weights as final.
 
         It is called after Keras' `fit`, which has put the averages into the weights, and after
         `compile`, whose new optimizer has no averages yet.

@@ -321,8 +321,8 @@ class DensityModel(AveragingModel):
         """Raises NotImplementedError: Keras cannot write a TFP distribution as a config."""
         raise NotImplementedError(
             "DensityModel.save: expected save_weights(path), to load into a model made by the same "
-            "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
-            "In ModelCheckpoint, save_weights_only=True."
+            "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs no "
+            "code. In ModelCheckpoint, save_weights_only=True."
         )
 
 

@@ -1,4 +1,4 @@
-"""Checks that a bijector_fn fits a network, made in the constructor, not in a compiled loop."""
+"""Checks that a bijector_fn fits a network, for constructors: a compiled loop would fail late."""
 
 from collections.abc import Callable
 
