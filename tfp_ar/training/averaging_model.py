@@ -150,9 +150,7 @@ class WeightAverages:
 
     def _pairs(self):
         optimizer = getattr(self._model, "optimizer", None)  # not set before `compile`
-        if (
-            optimizer is None or int(optimizer.iterations) == 0
-        ):  # no step taken: the averages are of nothing
+        if optimizer is None or int(optimizer.iterations) == 0:  # averages of no steps
             return []
         return tf_private.averages(optimizer)
 

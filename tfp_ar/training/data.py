@@ -134,7 +134,8 @@ def _check_batch(distribution, shape, condition):
 class ArrayBatches(keras.utils.PyDataset):
     """Batches of arrays, whose order is a function of the seed and the step alone.
 
-    Batch b of a training is the same in every process, so that training resumes at the right place.
+    Batch b of a training run is the same in every process, so that training resumes at the right
+    place.
 
     Args:
       distribution: the distribution that the values are checked against.

@@ -1,4 +1,4 @@
-"""Checks that a bijector_fn fits a network, for constructors: a compiled loop would fail late."""
+"""Checks that a bijector_fn fits a network, so that constructors fail and not a compiled loop."""
 
 from collections.abc import Callable
 
