@@ -1,4 +1,4 @@
-"""Bijectors that consume autoregressive networks, and what stacks and conditions them."""
+"""Bijectors on autoregressive networks, with tools to stack, condition and initialize them."""
 
 from tfp_ar.bijectors.act_norm import ActNorm
 from tfp_ar.bijectors.ar_flow_bijector import ARFlowBijector

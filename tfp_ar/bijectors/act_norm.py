@@ -1,6 +1,8 @@
-"""A scale and a shift for each channel, set by data."""
+"""A scale and a shift per channel, initialized from data."""
 
 import copy
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,33 +13,34 @@ from tfp_ar.internal import checks, shapes
 
 
 class ActNorm(CachedBijector):
-    """Activation normalisation: a trainable scale and shift for each channel.
+    """Activation normalisation: a trainable scale and shift per channel.
 
         forward: x = exp(log_scale) u + shift
         inverse: u = (x - shift) exp(-log_scale)
         log|det dx/du| = sum of log_scale over all variables of the event
 
-    A new one is the identity. `initialize(data)` sets it such that `inverse` gives each channel of
-    those data mean 0 and standard deviation 1; from then on shift and log_scale are trained like
-    any weights. That is an explicit step, before training: a state that the first call changes
-    would be lost in a `tf.function` and in a SavedModel. `tfp_ar.bijectors.initialize` does it for
-    all of a stack.
+    A new ActNorm is the identity. `initialize(data)` sets it such that `inverse` gives each channel
+    of the data mean 0 and standard deviation 1; after that, shift and log_scale are trained like
+    any weights. Initialization is an explicit step before training: a state that the first call
+    changes would be lost in a `tf.function` and in a SavedModel. `tfp_ar.bijectors.initialize`
+    initializes all ActNorms of a stack.
 
     Args:
       event_shape: the shape of one x, e.g. [L], [L, C] or [H, W, C].
-      axis: the axis, or axes, of the event that have parameters of their own at each index; the
-        others share them. Default -1: each channel of [L, C] or [H, W, C], each variable of [L].
-        [] is one pair for the whole event.
+      axis: the axis or axes of the event along which each index has its own parameters; the
+        other axes share them. Default -1: one pair per channel of [L, C] or [H, W, C], or per
+        variable of [L]. [] is one pair for the whole event.
       shift: a tf.Variable or tensor of the event's rank, with size 1 along the axes that share.
         Default None: a new variable of zeros.
-      log_scale: likewise.
-      dtype: the dtype of x. Default None: that of `shift` or `log_scale`, if given, otherwise
-        Keras' `floatx`.
+      log_scale: the same for the logarithm of the scale.
+      dtype: the dtype of x. Default None: the dtype of `shift` or `log_scale` if one is given,
+        otherwise Keras' `floatx`.
       validate_args: passed on to TFP. Default False.
       name: name for the ops. Default 'act_norm'.
 
     Raises:
-      TypeError, ValueError: if `event_shape` or `axis` are none, or a parameter has another shape.
+      TypeError, ValueError: if `event_shape` or `axis` is invalid, or a parameter has the wrong
+        shape.
 
     Cost: elementwise; the log-det is a sum of the parameters.
 
@@ -57,13 +60,13 @@ class ActNorm(CachedBijector):
 
     def __init__(
         self,
-        event_shape,
-        axis=-1,
-        shift=None,
-        log_scale=None,
-        dtype=None,
-        validate_args=False,
-        name="act_norm",
+        event_shape: Sequence[int],
+        axis: int | Sequence[int] = -1,
+        shift: Any = None,
+        log_scale: Any = None,
+        dtype: Any = None,
+        validate_args: bool = False,
+        name: str = "act_norm",
     ):
         parameters = dict(locals())
         self._event_shape = checks.positive_ints("event_shape", event_shape)
@@ -81,7 +84,8 @@ class ActNorm(CachedBijector):
                 parameters=parameters,
                 name=name,
             )
-        # A flow behind it knows an answer only for the very tensor that it gave or got before.
+        # Without it, a flow behind this one would get a new tensor at each call, and its own cache
+        # would not find the answer.
         self._cache = PairCache(self)
 
     @property
@@ -91,42 +95,43 @@ class ActNorm(CachedBijector):
 
     @property
     def axis(self) -> tuple[int, ...]:
-        """The axes that have parameters of their own at each index, counted from 0."""
+        """The axes along which each index has its own parameters, counted from 0."""
         return self._axes
 
     @property
-    def shift(self):
-        """What is added, of the event's rank."""
+    def shift(self) -> tf.Tensor | tf.Variable:
+        """The shift, of the event's rank."""
         return self._shift
 
     @property
-    def log_scale(self):
-        """Logarithm of what is multiplied with, of the event's rank."""
+    def log_scale(self) -> tf.Tensor | tf.Variable:
+        """The logarithm of the scale, of the event's rank."""
         return self._log_scale
 
-    def initialize(self, data) -> None:
+    def initialize(self, data: Any) -> None:
         """Sets shift and log_scale to mean and log standard deviation of each channel of `data`.
 
-        A channel that is constant in `data` (a single row, say) gets scale 1. Call it eagerly.
+        A channel that is constant in `data` (if there is a single row, say) gets scale 1. Call this
+        eagerly.
 
         Args:
           data: [..., *event_shape], at least one row.
 
         Raises:
-          TypeError: if shift and log_scale are no variables.
-          ValueError: if `data` have another shape, no row, or values that are not finite.
-          RuntimeError: inside a tf.function.
+          TypeError: if shift and log_scale are not variables.
+          ValueError: if `data` has the wrong shape, no rows, or values that are not finite.
+          RuntimeError: if it is called inside a tf.function.
         """
         self.assign(*self.statistics(data))
 
-    def statistics(self, data) -> tuple[np.ndarray, np.ndarray]:
-        """What `initialize` sets: mean and log standard deviation of each channel."""
+    def statistics(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Computes what `initialize` sets: the mean and log standard deviation of each channel."""
         if not tf.executing_eagerly():
             raise RuntimeError(
                 f"{self.name}: expected `initialize` to be called eagerly, before training, got a "
                 "call inside a tf.function."
             )
-        data = np.asarray(data, np.float64)  # sums of many float32 would lose digits
+        data = np.asarray(data, np.float64)  # sums of many float32 values lose digits
         shapes.check_event_shape("data", data.shape, self._event_shape)
         if not data.size:
             raise ValueError(f"data: expected at least one row, got shape {list(data.shape)}.")
@@ -137,8 +142,8 @@ class ActNorm(CachedBijector):
         reduced = tuple(set(range(data.ndim)) - kept)
         mean = data.mean(reduced, keepdims=True)
         deviation = data.std(reduced, keepdims=True)
-        # What differs by no more than rounding is constant. (The deviation does not tell: that of
-        # equal numbers is the rounding of their mean.)
+        # A channel that differs by no more than rounding is constant: its deviation, which is the
+        # rounding of the mean, would give a huge scale.
         limits = np.finfo(self.dtype.as_numpy_dtype)
         spread = np.ptp(data, reduced, keepdims=True)
         largest = np.abs(data).max(reduced, keepdims=True)
@@ -147,11 +152,11 @@ class ActNorm(CachedBijector):
         shape = self._log_scale.shape.as_list()
         return mean.reshape(shape), log_scale.reshape(shape)
 
-    def assign(self, shift, log_scale) -> None:
+    def assign(self, shift: Any, log_scale: Any) -> None:
         """Assigns values to the two variables.
 
         Raises:
-          TypeError: if they are tensors instead.
+          TypeError: if one of them is a tensor.
         """
         for name, parameter in (("shift", self._shift), ("log_scale", self._log_scale)):
             if not isinstance(parameter, tf.Variable):
@@ -187,8 +192,8 @@ class ActNorm(CachedBijector):
         both = (copy.deepcopy(parameter, memo) for parameter in (self._shift, self._log_scale))
         return self.copy(**dict(zip(("shift", "log_scale"), both, strict=True)))
 
-    def weights_version(self):
-        """A hashable value that is the same only while shift and log_scale are."""
+    def weights_version(self) -> Hashable:
+        """Returns a value that is the same only while shift and log_scale are."""
         return tuple(TensorMemo.key(parameter) for parameter in (self._shift, self._log_scale))
 
     def _sources(self):
@@ -199,14 +204,14 @@ class ActNorm(CachedBijector):
 
 
 def _dtype(dtype, *parameters) -> tf.DType:
-    """The dtype asked for, or else that of the first parameter which has one."""
+    """Returns the given dtype, or else that of the first parameter that has one."""
     known = [dtype, *(getattr(parameter, "dtype", None) for parameter in parameters)]
     known = [d for d in known if d is not None]
     return tf.as_dtype(known[0] if known else keras.config.floatx())
 
 
 def _parameter(name, value, shape, dtype):
-    """`value` as a variable or tensor of `shape`; a new variable if it is None."""
+    """Returns `value` as a variable or tensor of `shape`; a new variable if it is None."""
     if value is None:
         return tf.Variable(tf.zeros(shape, dtype), name=name)
     if not isinstance(value, tf.Variable):

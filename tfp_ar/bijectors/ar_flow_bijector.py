@@ -27,62 +27,64 @@ tfb = tfp.bijectors
 
 
 class ARFlowBijector(CachedBijector):
-    """Autoregressive flow: each variable transformed given the variables before it.
+    """Autoregressive flow, which transforms each variable given the variables before it.
 
         forward (sampling):  x[i] = t(u[i]; params[i](x[j] for all j before i))
         inverse (density):   u[i] = t^-1(x[i]; params[i](...)), all i at once
 
     with t the affine map mu + exp(alpha) u by default. The Jacobian dx/du is triangular in the
     network's order, so that log|det| = sum_i log t'(u[i]): for the affine map, sum_i alpha[i].
-    With standard normal u the law of x is prod_i N(x[i]; mu[i], exp(alpha[i])^2).
+    With standard normal u the density of x is prod_i N(x[i]; mu[i], exp(alpha[i])^2).
 
     `tfb.Invert(ARFlowBijector(network))` is the inverse autoregressive flow, fast to sample.
 
     Args:
       network: an AutoregressiveNetwork, or any Keras layer that maps [B, *event_shape] to
-        [B, *event_shape, num_params] (then `event_shape` may be needed, and it is on you that the
-        layer is autoregressive: `assert_autoregressive` tells). Built here if it is not.
+        [B, *event_shape, num_params]. For such a layer, `event_shape` may be needed, and you must
+        make sure that it is autoregressive: `assert_autoregressive` checks that. Built here if it
+        is not.
       bijector_fn: function params [..., num_params] -> a scalar (elementwise) tfb.Bijector over
-        [...], increasing or decreasing in u, without variables of its own. Default:
-        `Affine(log_scale_bound)`.
+        [...], increasing or decreasing in u. It must be hashable and have no variables of its own.
+        Default None: `Affine(log_scale_bound)`.
       log_scale_bound: the bound on |alpha| of the default transformer. Default 7, scales from
         1/1100 to 1100; see `Affine`.
       sampling: 'cached', the network's own `generate`; 'fixed_point' or a `FixedPoint`, parallel
-        passes until nothing moves, faster only where variables hardly depend on each other; or
-        'reference', a parallel pass for each variable, to compare with. Default 'cached'.
+        passes until nothing changes, faster only where variables hardly depend on each other; or
+        'reference', one parallel pass per variable, for comparison. Default 'cached'.
       jit_compile: whether XLA compiles the sequential pass, and the parallel one when called
         eagerly. Default True.
-      conditional_input: what the flow is conditioned on, [*batch, *conditional_shape], if that is
-        fixed; otherwise pass `conditional_input` to the methods (in a TransformedDistribution by
+      conditional_input: the conditioning, [*batch, *conditional_shape], if it is fixed; otherwise
+        pass `conditional_input` to the methods (in a TransformedDistribution through
         `bijector_kwargs`). `bind` sets this in a whole stack. Its leading shape is the bijector's
-        batch shape.
+        batch shape. Default None.
       event_shape: the shape of one x, for a layer that does not know it itself. Default None.
       validate_args: whether to check at run time that inputs are finite. Default False.
       name: name for the ops. Default 'ar_flow'.
 
     The methods take two keyword arguments: `conditional_input`, and `training` (dropout of the
-    network in the inverse pass and its log-det; sampling is without). A dropout mask belongs to a
-    tensor: the same x, asked again while its answers are held, has the same mask, so that noise and
-    log-det fit; `tf.identity(x)` draws another. If there is dropout, `forward_log_det_jacobian`
-    with training=True of a u whose pass is not known any more raises a LookupError.
+    network in the inverse pass and its log-det; sampling has no dropout). A dropout mask belongs to
+    a tensor: a second call with the same x, while the results of the first are held, has the same
+    mask, so that noise and log-det fit; `tf.identity(x)` draws another. If there is dropout,
+    `forward_log_det_jacobian` with training=True raises a LookupError for a u whose inverse pass is
+    no longer known.
 
-    In TFP's hash of a bijector the state of the weights and any open tape take part, so that no
-    cache (`tfb.Chain`'s, say) answers for others: do not use one as a dictionary key across weight
-    updates or under a tape.
+    TFP's hash of this bijector includes the version of the weights and any open tape, so that no
+    cache (that of `tfb.Chain`, say) returns results of other weights. Do not use the bijector as a
+    dictionary key across weight updates or under a tape.
 
-    Cost: inverse, either log-det, or both together: one parallel pass. forward: one sequential pass
-    (for cached networks, the arithmetic of one parallel pass), and one parallel pass more for its
-    log-det; XLA compiles it once for each padded batch size. A gradient through forward: a few
-    parallel passes.
+    Cost: inverse, either log-det, or both together take one parallel pass. forward takes one
+    sequential pass (for cached networks, the arithmetic of one parallel pass), and its log-det
+    another parallel pass; XLA compiles it once for each padded batch size. A gradient through
+    forward takes a few parallel passes.
 
-    Derivatives: inverse and log-dets of given x have all. forward has first ones in reverse mode;
-    second ones and forward mode raise a LookupError, and `tape.batch_jacobian` through it needs
-    `experimental_use_pfor=False`.
+    Derivatives: inverse and the log-dets at given x have derivatives of all orders. forward has
+    first derivatives in reverse mode; second ones and forward mode raise a LookupError, and
+    `tape.batch_jacobian` through it needs `experimental_use_pfor=False`.
 
     Raises:
       TypeError, ValueError: if an argument is of the wrong kind, `network` cannot be built, or
         `bijector_fn` does not take `network.num_params` parameters.
-      RuntimeError: if Keras runs on another backend than TensorFlow.
+      RuntimeError: if Keras runs on a backend other than TensorFlow.
 
     References:
       D. P. Kingma et al., Improving variational inference with inverse autoregressive flow,
@@ -161,7 +163,7 @@ class ARFlowBijector(CachedBijector):
 
     @property
     def conditional_input(self) -> Any:
-        """The conditioning that is bound, or None."""
+        """The bound conditioning, or None."""
         return self._conditional_input
 
     @property
@@ -220,10 +222,10 @@ class ARFlowBijector(CachedBijector):
         return super()._call_inverse_log_det_jacobian(y, event_ndims, name, **kwargs)
 
     def _checked(self, name, value, conditions):
-        """Returns the value and the conditions, with run-time checks if wanted."""
+        """Returns the value and the conditions, with run-time checks if validate_args is set."""
         shapes.check_event_shape(name, shapes.static_shape(value), self.event_shape)
         conditions = conditions or {}
-        if self.validate_args:  # outside compiled code, which would drop them silently
+        if self.validate_args:  # outside compiled code, which drops checks silently
             value = tf.debugging.check_numerics(value, f"{name}: expected finite values")
             message = "conditional_input: expected finite values"
             conditions = {k: tf.debugging.check_numerics(c, message) for k, c in conditions.items()}
@@ -243,7 +245,7 @@ class ARFlowBijector(CachedBijector):
         return self._compiled.batched(self._sampler.report, [u], conditions, pad=self._jit_compile)
 
     def _augmented_inverse(self, x, conditions=None, training=None):
-        x, conditions = self._checked("y", x, conditions)  # and inverse's argument y
+        x, conditions = self._checked("y", x, conditions)  # TFP calls inverse's argument y
         if training or not tf.executing_eagerly():
             conditional_input = self._network.conditioning.join(list(conditions.values()))
             u, ildj = self._inverse_pass(self._network, x, conditional_input, training)
@@ -255,10 +257,10 @@ class ARFlowBijector(CachedBijector):
         return u, {"ildj": ildj, "version": self._version.of_values(weights)}
 
     def _inverse_log_det_jacobian(self, y, **kwargs):
-        # TFP puts the answer into these attributes: the cache must know when it is out of date.
+        # TFP adds the result to these attributes: without the version, it would never expire.
         attributes = self._cache.inverse_attributes(y, **kwargs)
         if attributes.get("source") == "_augmented_forward":
-            kwargs.pop("training", None)  # y was drawn, and drawn without dropout
+            kwargs.pop("training", None)  # y is a sample, and samples have no dropout
         found = self._augmented_inverse(y, **kwargs)[1]
         version = found.get("version") or self.weights_version()
         attributes.update(source="_augmented_inverse", version=version)
@@ -267,21 +269,21 @@ class ARFlowBijector(CachedBijector):
     def _forward_log_det_jacobian(self, x, **kwargs):
         is_known = "source" in self._cache.forward_attributes(x, **kwargs)
         if kwargs.get("training") and not is_known and self._compiled.has_dropout:
-            # Sampling, which is without dropout, would not give the y that x came from.
+            # Sampling has no dropout: it would not return the y that x came from.
             raise LookupError(
                 f"{self.name}: expected, with training=True, the log-det at a tensor that "
-                "`inverse` returned, it and its y still held, with the same weights and "
-                "conditional_input and under the same tapes, got another one, whose dropout masks "
-                "are not known."
+                "`inverse` returned and that is still held together with its y, under the same "
+                "weights, conditional_input and tapes, got another one, whose dropout masks are "
+                "not known."
             )
-        # The pass at the result: the parameters that sampling used, to rounding.
+        # A pass at the result gives the parameters that sampling used, up to rounding.
         y = self._cache.forward(x, **kwargs)
         kwargs.pop("training", None)
         return -self._augmented_inverse(y, **kwargs)[1]["ildj"]
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        # For slices of the batch shape: d[0] of a distribution that is bound.
+        # Without these, TFP cannot slice a bound distribution by batch, as in d[0].
         def ndims(self, x_event_ndims):
             extra = x_event_ndims - len(self.event_shape)
             conditioning = self.network.conditioning
@@ -313,10 +315,10 @@ class ARFlowBijector(CachedBijector):
 
 @dataclasses.dataclass(frozen=True)
 class InversePass:
-    """The inverse map of a flow: one parallel pass, with its log-det.
+    """Inverse map of a flow: one parallel pass, with its log-det.
 
     Args:
-      transformer: params [..., num_params] -> elementwise bijector; hashable.
+      transformer: function params [..., num_params] -> elementwise bijector; hashable.
     """
 
     transformer: Callable

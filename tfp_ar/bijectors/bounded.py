@@ -1,7 +1,8 @@
-"""From the real line to an interval, safe at its ends."""
+"""A bijector from the real line to an interval, safe at the ends."""
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,31 +14,31 @@ tfb = tfp.bijectors
 
 
 class Bounded(tfb.Bijector):
-    """The rescaled logit: maps the real line onto [low, high), elementwise.
+    """Rescaled sigmoid from the real line onto [low, high), elementwise.
 
         forward: y = low + (high - low) sigmoid(z)
         inverse: z = logit((y - low) / (high - low)) = log(y - low) - log(high - y)
         log dy/dz = log(high - low) - softplus(z) - softplus(-z)
 
     A density of `tfp_ar.Dequantized` over the integers low..high-1 needs this support: clipping
-    samples instead would change their law. Unlike `tfb.Sigmoid(low, high)`, which gives 17 for
-    low=0, high=17, z=17 in float32, it keeps what it promises at the ends:
+    samples instead would change their distribution. `tfb.Sigmoid(low, high)` returns 17 for low=0,
+    high=17, z=17 in float32; this bijector is safe at the ends:
 
-    * forward(z) is in [low, high), strictly below `high`, for every z, infinite ones included;
+    * forward(z) is in [low, high), strictly below `high`, for every z, including infinite ones;
       floor(forward(z)) is one of low..high-1.
     * inverse(y) is finite, for y = low and y = high too; both log-dets are finite for finite z.
-    * outside [low, high] the density is zero: the inverse log-det is -inf, hence so is a `log_prob`
-      (not NaN, not an error). NaN stays NaN.
+    * outside [low, high] the density is zero: the inverse log-det is -inf, and hence `log_prob` is
+      (not NaN, and no error is raised). NaN stays NaN.
 
     Args:
       low: the lower end, a finite number.
       high: the upper end, a finite number above `low`. For 256 levels 0..255: low=0, high=256.
-      dtype: of the tensors. Default None: whatever the methods get.
+      dtype: dtype of the tensors. Default None: the dtype of what the methods get.
       validate_args: passed on to TFP. Default False.
       name: name for the ops. Default 'bounded'.
 
     Raises:
-      TypeError, ValueError: if `low` and `high` are no finite numbers with low < high.
+      TypeError, ValueError: if `low` and `high` are not finite numbers with low < high.
 
     References:
       L. Dinh et al., Density estimation using Real NVP, arXiv:1605.08803, 2017, section 4.1.
@@ -47,17 +48,24 @@ class Bounded(tfb.Bijector):
     [ 0.  8. 16.]
     """
 
-    # With each pair of tensors it keeps the log-det at z: at the ends, y has not the digits for it,
-    # and a y outside remembers that it is, though its z is like any other.
+    # The cache keeps the log-det at z with each pair of tensors: near the ends, y does not have the
+    # digits for it. A y outside keeps its -inf there, which its z, a finite number, cannot tell.
     _cache = cache_util.BijectorCacheWithGreedyAttrs("_augmented_forward", "_augmented_inverse")
 
-    def __init__(self, low, high, dtype=None, validate_args=False, name="bounded"):
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        dtype: Any = None,
+        validate_args: bool = False,
+        name: str = "bounded",
+    ):
         parameters = dict(locals())
         for argument in ("low", "high"):
             value = parameters[argument]
             if isinstance(value, bool) or not isinstance(value, (numbers.Real, np.ndarray)):
                 raise TypeError(f"{argument}: expected a number, got {value!r}.")
-            if np.ndim(value) or not math.isfinite(value):
+            if np.ndim(value) or not math.isfinite(value):  # type: ignore[arg-type]  # Real
                 raise ValueError(f"{argument}: expected a finite number, got {value!r}.")
         if not low < high:
             raise ValueError(f"high: expected a number above low ({low!r}), got {high!r}.")
@@ -87,7 +95,7 @@ class Bounded(tfb.Bijector):
         return True
 
     def _ends(self, dtype):
-        """The least and the greatest number of `dtype` in [low, high)."""
+        """Returns the least and the greatest number of `dtype` in [low, high)."""
         numpy_dtype = tf.as_dtype(dtype).as_numpy_dtype
         low = np.asarray(self._low, numpy_dtype)
         return low, np.nextafter(np.asarray(self._high, numpy_dtype), low)
@@ -102,14 +110,14 @@ class Bounded(tfb.Bijector):
 
     def _augmented_inverse(self, y):
         low, high = (tf.constant(end, y.dtype) for end in (self._low, self._high))
-        # The logs are taken of numbers that are never 0. The noise of dequantization is farther
-        # from the ends than this; only exact ends are moved.
+        # A log of 0 would be infinite. The noise of dequantization is farther from the ends than
+        # `least`, so that only exact ends are moved.
         # (NumPy does not know bfloat16, which has the exponents of float32.)
         known = np.float32 if y.dtype == tf.bfloat16 else y.dtype.as_numpy_dtype
         least = tf.constant(np.finfo(known).tiny, y.dtype)
         z = tf.math.log(tf.maximum(y - low, least)) - tf.math.log(tf.maximum(high - y, least))
         outside = (y < low) | (y > high)  # a NaN is neither
-        z = tf.where(outside, tf.zeros_like(z), z)  # anything, as long as it is finite
+        z = tf.where(outside, tf.zeros_like(z), z)  # any finite number will do
         return z, {"ildj": tf.where(outside, tf.constant(-np.inf, y.dtype), -self._log_slope(z))}
 
     def _forward(self, x):

@@ -1,4 +1,4 @@
-"""A chain of bijectors with one conditioning argument for all of it."""
+"""A chain of bijectors that forwards its conditioning to all flows."""
 
 import copy
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ from tfp_ar.internal import tfp_private
 
 tfb = tfp.bijectors
 
-_KEYWORDS = ("conditional_input", "training")  # known even where no member takes them
+_KEYWORDS = ("conditional_input", "training")  # accepted even if no member takes them
 
 
 class Chain(tfb.Composition):
-    """`tfb.Chain` whose `conditional_input` and `training` reach every flow in it.
+    """Variant of `tfb.Chain` whose `conditional_input` and `training` reach every flow in it.
 
         forward(x) = bijectors[0].forward(... bijectors[-1].forward(x))
 
-    `tfb.Chain` wants a dict of keyword arguments for each bijector by name, and drops any others
-    without a word. This one hands `conditional_input` to each bijector that is conditioned, and
+    `tfb.Chain` takes a dict of keyword arguments for each bijector by name, and silently drops any
+    others. This chain forwards `conditional_input` to each bijector that is conditioned, and
     `training` to each flow; both also reach flows inside `tfb.Invert` and nested chains. Arguments
     by the names of bijectors work as in `tfb.Chain`.
 
@@ -32,7 +32,7 @@ class Chain(tfb.Composition):
       name: name for the ops. Default: 'chain_of_' and the names of the bijectors.
 
     Raises:
-      ValueError: by a method, if it is given a `conditional_input` that no bijector takes.
+      ValueError: if a method is given a `conditional_input` that no bijector takes.
 
     >>> flows = [
     ...     ARFlowBijector(tfp_ar.networks.WaveNet([4], conditional_shape=[3])) for _ in range(2)
@@ -61,7 +61,7 @@ class Chain(tfb.Composition):
                 inverse_min_event_ndims=ndims,
                 validate_args=validate_args,
             )
-        # The bijectors have caches of their own, which know when an answer is stale.
+        # A cache here would not know when a result is stale; those of the bijectors do.
         self._cache = PassThroughCache(self)
 
     @property

@@ -1,4 +1,6 @@
-"""Sets every ActNorm of a stack by data."""
+"""Initialization of every ActNorm of a stack from data."""
+
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,34 +12,40 @@ from tfp_ar.internal import tfp_private
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-_SEED = (0, 0)  # any one: noise of dequantization hardly moves a mean
+_SEED = (0, 0)  # arbitrary: the noise of dequantization hardly moves a mean
 
 
 @tf.autograph.experimental.do_not_convert
-def initialize(bijector_or_distribution, data, conditional_input=None, seed=_SEED) -> None:
-    """Sets every ActNorm by what the bijectors outside of it make of the data.
+def initialize(
+    bijector_or_distribution: tfb.Bijector | tfd.Distribution,
+    data: Any,
+    conditional_input: Any = None,
+    seed: Any = _SEED,
+) -> None:
+    """Sets every ActNorm from the data, as the bijectors outside of it transform them.
 
-    From the data side to the base, each ActNorm is set such that what it passes on has mean 0 and
-    deviation 1 in each channel; then its neighbour is. (One inside an odd number of `tfb.Invert`
-    maps towards the base by its `forward`; that is what is normalised there.) Call it once, eagerly
-    and before training. Either all are set or, on an error, none.
+    From the data side to the base, one after the other, each ActNorm is set such that its output
+    has mean 0 and standard deviation 1 in each channel. (An ActNorm inside an odd number of
+    `tfb.Invert` maps towards the base by its `forward`; there, the output of that is normalised.)
+    Call it once, eagerly and before training. On an error, no ActNorm is changed.
 
     Args:
-      bijector_or_distribution: a tfb.Bijector in whose compositions and inverses there are
-        ActNorms, or a tfd.Distribution around such: TransformedDistribution, Dequantized,
-        Independent, Sample.
-      data: [..., *event_shape], a few hundred rows of what is modelled; integers for a Dequantized.
-      conditional_input: what the data are conditioned on, as `bind` takes it. Default None.
+      bijector_or_distribution: a tfb.Bijector with ActNorms in its compositions and inverses, or a
+        tfd.Distribution around one: TransformedDistribution, Dequantized, Independent, Sample.
+      data: [..., *event_shape], a few hundred rows of the training data; integers for a
+        Dequantized.
+      conditional_input: the conditioning of the data, as `bind` takes it. Default None.
       seed: stateless seed of the noise that a Dequantized adds. Default: a fixed one.
 
     Raises:
-      TypeError: if it is neither a bijector nor a distribution, or an ActNorm has no variables.
-      ValueError: if there is no ActNorm in it, or one where data do not come by (a mixture, say);
-        if an ActNorm comes twice; if data or conditioning do not fit, or data are no integers that
-        a Dequantized is over.
-      RuntimeError: inside a tf.function.
+      TypeError: if the first argument is neither a bijector nor a distribution, or an ActNorm has
+        no variables.
+      ValueError: if there is no ActNorm, or one that data do not pass through (in a mixture, say);
+        if an ActNorm occurs twice; if data or conditioning do not fit, or data are not in the
+        support of a Dequantized.
+      RuntimeError: if it is called inside a tf.function.
 
-    Cost: one pass towards the base, as far as there are ActNorms, with all rows at once in memory.
+    Cost: one pass towards the base, up to the last ActNorm, with all rows in memory at once.
 
     References:
       D. P. Kingma and P. Dhariwal, Glow: Generative flow with invertible 1x1 convolutions,
@@ -74,21 +82,21 @@ def initialize(bijector_or_distribution, data, conditional_input=None, seed=_SEE
 
 
 class _Passage:
-    """Passes data on towards the base and collects what to assign to each ActNorm."""
+    """A pass of data towards the base that collects what to assign to each ActNorm."""
 
     def __init__(self, seed, num_act_norms):
         self.seed, self.num_act_norms = seed, num_act_norms
         self.found = []  # (ActNorm, (shift, log_scale))
 
     def distribution(self, distribution, value):
-        """Through what stands around or inside `distribution`, as far as there are ActNorms."""
+        """Passes `value` through `distribution` towards its base, up to the last ActNorm."""
         if not _act_norms(distribution):
             return
         inner = walk.inner_distribution(distribution)
         if inner is None:
             raise ValueError(_out_of_reach(distribution))
         if hasattr(distribution, "dequantizer"):
-            if not tf.is_symbolic_tensor(value):  # those are refused when an ActNorm is met
+            if not tf.is_symbolic_tensor(value):  # the first ActNorm refuses symbolic ones
                 distribution.support.check(value, "data")
             seed = tfp.random.sanitize_seed(self.seed)
             value = distribution.dequantizer.dequantize(value, 1, seed)[0][0]
@@ -97,11 +105,11 @@ class _Passage:
         self.distribution(inner, value)
 
     def through(self, bijector, value, forward):
-        """What `bijector`, with its ActNorms set, makes of `value` in that direction."""
+        """Returns `value` mapped in that direction by `bijector`, with its ActNorms set."""
         if isinstance(bijector, ActNorm):
             return self._act_norm(bijector, value, forward)
         if len(self.found) == self.num_act_norms:
-            return value  # of no use to anyone
+            return value  # nothing further needs it
         if not _act_norms(bijector):
             return bijector.forward(value) if forward else bijector.inverse(value)
         if isinstance(bijector, tfb.Composition):
@@ -115,10 +123,10 @@ class _Passage:
         if any(known is act_norm for known, _ in self.found):
             raise ValueError(
                 f"bijector_or_distribution: expected each ActNorm once, got {act_norm.name!r} "
-                "twice; what sets it at one place does not at the other."
+                "twice; data have different means and deviations at the two places."
             )
         mean, log_deviation = values = act_norm.statistics(value)
-        if forward:  # exp(log_scale) u + shift is to be (u - mean) / deviation
+        if forward:  # exp(log_scale) u + shift must be (u - mean) / deviation
             values = (-mean * np.exp(-log_deviation), -log_deviation)
         self.found.append((act_norm, values))
         shift, log_scale = (tf.cast(v, act_norm.dtype) for v in values)
@@ -127,7 +135,7 @@ class _Passage:
 
 
 def _act_norms(value) -> list[ActNorm]:
-    """All that `value` holds, wherever."""
+    """Returns all ActNorms in `value`, at any depth."""
     return [member for member in walk.members(value) if isinstance(member, ActNorm)]
 
 

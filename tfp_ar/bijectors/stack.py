@@ -1,8 +1,10 @@
-"""Several flows, each in another direction, as one bijector."""
+"""Stacks of flows in different directions, as one bijector."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_ar.bijectors.act_norm import ActNorm
@@ -16,59 +18,60 @@ tfb = tfp.bijectors
 
 
 def stack(
-    make_network,
-    num_flows,
-    event_shape=None,
-    bijector_fn=None,
-    actnorm=True,
-    actnorm_axis=-1,
-    outer=None,
-    directions=None,
-    name="stack",
-    **flow_kwargs,
+    make_network: Callable[[int], keras.Layer],
+    num_flows: int,
+    event_shape: Sequence[int] | None = None,
+    bijector_fn: Callable[[tf.Tensor], tfb.Bijector] | None = None,
+    actnorm: bool = True,
+    actnorm_axis: int | Sequence[int] = -1,
+    outer: tfb.Bijector | None = None,
+    directions: Iterable[Sequence[int]] | None = None,
+    name: str = "stack",
+    **flow_kwargs: Any,
 ) -> Chain:
     """Stacks flows whose networks go through the variables in different directions.
 
         x = outer(actnorm_0(flow_0(actnorm_1(flow_1(...)))))
 
-    In one autoregressive flow the first variable is Gaussian whatever its weights, and the second
-    one given the first; where another flow runs the other way, what one of them cannot say the
-    other can. Flow k is on `make_network(k)`, seen through `networks.Flipped` in direction k, the
-    directions taken in turn:
+    In a single affine autoregressive flow the first variable is Gaussian whatever the weights, and
+    so is the second one given the first. Of two flows in opposite directions, each can express what
+    the other cannot. Flow k is on `make_network(k)`, seen through `networks.Flipped` in direction
+    k. The directions are taken in turn:
 
-    * events [L], [L, C] and all others but images: as the network goes, and the exact opposite
-      (time and channels reversed: with the channels as they were, a channel would never see those
-      after it).
+    * events [L], [L, C] and all others but images: the network's own direction, and the exact
+      opposite (time and channels reversed: if channels kept their order, a channel would never see
+      those after it).
     * images [H, W, C]: from the upper left corner; from the lower right one, the exact opposite
       (channels included); from the upper right one; from the lower left one, the opposite of that.
 
-    x and conditioning stay as they are: the networks flip them, local conditioning too, so that one
-    `conditional_input` is right for all flows.
+    x and conditioning stay as they are: the networks flip them, local conditioning too, so that the
+    same `conditional_input` fits all flows.
 
     Args:
-      make_network: function k -> a new AutoregressiveNetwork (or Keras layer, as ARFlowBijector
-        takes it); let its seeds differ with k.
+      make_network: function k -> a new AutoregressiveNetwork (or another Keras layer that
+        ARFlowBijector takes). Its seeds should differ with k.
       num_flows: the number of flows.
       event_shape: the shape of one x, for layers that do not know it. Default None.
       bijector_fn: the transformer of all flows, as in ARFlowBijector. Default None: affine.
-      actnorm: whether an ActNorm stands on the data side of each flow; set them with
+      actnorm: whether to put an ActNorm on the data side of each flow. Set them with
         `tfp_ar.bijectors.initialize` before training. Default True.
-      actnorm_axis: the `axis` of each ActNorm. Default -1, each channel (each variable of [L]); []
-        is one scale and shift for all.
-      outer: a tfb.Bijector outermost, such as `Bounded(0, 256)` for levels. Default None.
-      directions: instead of those above: a sequence of the axes that are reversed, e.g. [[], [0]],
-        taken in turn.
+      actnorm_axis: the `axis` of each ActNorm. Default -1: one scale and shift per channel (per
+        variable of [L]); [] is one scale and shift for all variables.
+      outer: the outermost tfb.Bijector, such as `Bounded(0, 256)` for levels. Default None.
+      directions: sequences of the axes to reverse, e.g. [[], [0]], taken in turn. Default None: the
+        directions above.
       name: name of the chain. Default 'stack'.
       **flow_kwargs: further arguments of each ARFlowBijector: `sampling`, `jit_compile`, ...
 
-    Returns: a `tfp_ar.bijectors.Chain` of `outer`, and ActNorms 'act_norm_k' and flows 'flow_k'.
+    Returns: a `tfp_ar.bijectors.Chain` of `outer`, ActNorms 'act_norm_k' and flows 'flow_k'.
 
     Raises:
-      TypeError: if `make_network` is no function, `outer` no bijector or `directions` no sequence.
-      ValueError: if the networks are not different ones over one event shape, dtype and
-        conditioning; if `directions` are empty or none of this event shape.
+      TypeError: if `make_network` is not a function, `outer` is not a bijector or `directions` is
+        not a sequence.
+      ValueError: if two networks are the same object, or they differ in event shape, dtype or
+        conditioning; if `directions` is empty or does not fit the event shape.
 
-    Cost: log_prob takes one parallel pass a flow, sampling one sequential pass a flow.
+    Cost: log_prob takes one parallel pass per flow, sampling one sequential pass per flow.
 
     References:
       G. Papamakarios et al., Masked autoregressive flow for density estimation, arXiv:1705.07057,
@@ -105,7 +108,7 @@ def stack(
 
 
 def _directions(directions, rank) -> list[tuple[int, ...]]:
-    """The axes to reverse, in turn."""
+    """Returns the axes to reverse in each direction, to be taken in turn."""
     if directions is None:
         everything = tuple(range(rank))
         return [(), everything, (1,), (0, 2)] if rank == 3 else [(), everything]
@@ -118,7 +121,7 @@ def _directions(directions, rank) -> list[tuple[int, ...]]:
 
 
 def _check_networks(networks):
-    """Raises a ValueError unless the networks are different ones that fit together."""
+    """Raises a ValueError unless the networks are different objects that fit together."""
     if len({id(network) for network in networks}) < len(networks):
         raise ValueError("make_network: expected a new network for each k, got one of them twice.")
     for what in ("event_shape", "variable_dtype"):

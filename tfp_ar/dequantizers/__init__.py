@@ -1,4 +1,4 @@
-"""Noise that makes real numbers of integers, for `tfp_ar.Dequantized`."""
+"""Noise that turns integers into real numbers, for `tfp_ar.Dequantized`."""
 
 from tfp_ar.dequantizers.dequantizer import Dequantizer
 from tfp_ar.dequantizers.uniform import Uniform

@@ -7,15 +7,13 @@ import tensorflow as tf
 
 
 class Dequantizer(tf.Module):
-    """Draws noise u in (0, 1)^d for integers x from some q(u | x).
+    """Noise u in (0, 1)^d for integers x, drawn from some q(u | x).
 
-    A subclass defines `dequantize`; it may hold variables, which `tfp_ar.Dequantized` then shows.
-    If its networks have dropout, `dequantize` takes one argument more, `training=None`.
+    A subclass defines `dequantize`. Its variables become variables of the `tfp_ar.Dequantized` that
+    uses it. If its networks have dropout, `dequantize` takes another argument, `training=None`.
 
-    >>> class Middle(Dequantizer):  # no noise at all: the value of the density in the middle
-    ...     def dequantize(
-        self, x: tf.Tensor, num_samples: int, seed: Any
-    ) -> tuple[tf.Tensor, Any]:
+    >>> class Middle(Dequantizer):  # no noise: the density at the middle of the cell
+    ...     def dequantize(self, x, num_samples, seed):
     ...         return tf.repeat(x[tf.newaxis], num_samples, axis=0) + 0.5, 0.0
     >>> one = tfp_ar.Dequantized(tfd.Uniform(0.0, 4.0), Middle())
     >>> print(one.prob(3).numpy())
@@ -23,15 +21,15 @@ class Dequantizer(tf.Module):
     """
 
     def dequantize(self, x: tf.Tensor, num_samples: int, seed: Any) -> tuple[tf.Tensor, Any]:
-        """Draws x + u, several times.
+        """Draws x + u several times.
 
         Args:
           x: integers as floats, [..., *event_shape].
-          num_samples: K, an int.
+          num_samples: the number K of draws, an int.
           seed: stateless seed, an int32 tensor [2].
 
         Returns: y = x + u [K, ..., *event_shape], with floor(y) = x exactly; and log q(u | x), a
-          tensor that broadcasts with [K, ...].
+          tensor or number that broadcasts with [K, ...].
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define dequantize(x, num_samples, seed)."

@@ -1,4 +1,7 @@
-"""Noise that is learned: a flow, given x, from uniform noise to u."""
+"""Learned noise: a flow, given x, from uniform noise to u."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,26 +21,26 @@ tfb = tfp.bijectors
 
 _UNIFORM = Uniform()
 
-# Noise depends on what is near: a short reach will do.
+# Noise depends on nearby variables, so that a short reach is enough.
 _NUM_LAYERS = 3  # of WaveNet, dilations 1, 2, 4: 8 steps; of GatedPixelCNN: 3 pixels to each side
 _ENCODER_DILATIONS = (1, 2)  # 3 steps or pixels to each side
 
 
 class Variational(Dequantizer):
-    """u from a flow given x: the variational dequantization of Ho et al.
+    """Noise u from a flow given x: the variational dequantization of Ho et al.
 
-        e = logit(v),    v uniform in (0, 1)^d                     (that of `Uniform`, to the bit)
+        e = logit(v),    v uniform in (0, 1)^d         (the noise of `Uniform`, bit for bit)
         z = bijector.forward(e; encoder(x scaled to [-1, 1]))
         y = x + u,       u = sigmoid(z)
         log q(u | x) = sum_i log s(e[i]) - sum_i log s(z[i]) - log|det dz/de|
 
     with s the slope of the sigmoid. Of all noise, q(u | x) proportional to p(x + u) gives the best
-    bound of one sample: log P(x) itself. q is trained with p, by the loss that p is trained by
-    anyway: u is a function of v and the weights, so that gradients of the bound reach them. The
-    identity is the uniform law, with log q = 0, and where training starts if the last layers of
-    the networks start at zero, as ours do.
+    bound from one sample: log P(x) itself. q is trained together with p, by the same loss: u is a
+    function of v and the weights, so that gradients of the bound reach them. The identity is the
+    uniform distribution, with log q = 0; training starts there if the last layers of the networks
+    start at zero, as ours do.
 
-    `Variational.from_event_shape` makes a small bijector and encoder. By oneself:
+    `Variational.from_event_shape` makes a small bijector and encoder. To make them yourself:
 
         network = WaveNet([L], conditional_shape=[L, 32])
         encoder = keras.Sequential([keras.layers.Conv1D(32, 5, padding="same", activation="relu")])
@@ -45,28 +48,30 @@ class Variational(Dequantizer):
 
     Args:
       bijector: a tfb.Bijector over events of x's shape that holds ARFlowBijectors with a
-        `conditional_shape`, at best `tfb.Invert(ARFlowBijector(network))` or a
-        `tfp_ar.bijectors.Chain` of such, whose forward is one parallel pass. (That of
-        ARFlowBijector itself is a sequential one.)
-      low: the lower end of the range of x, a finite number; only used to scale it.
-      high: the upper end, as that of `tfp_ar.bijectors.Bounded`: 256 for the levels 0..255.
+        `conditional_shape`. The best are `tfb.Invert(ARFlowBijector(network))` or a
+        `tfp_ar.bijectors.Chain` of these, whose forward takes one parallel pass per flow. (The
+        forward of ARFlowBijector itself is a sequential pass.)
+      low: the lower end of the range of x, a finite number; only used to scale x.
+      high: the upper end, as in `tfp_ar.bijectors.Bounded`: 256 for the levels 0..255.
       encoder: a Keras layer from x as a map, [B, L, C], [B, H, W, C], or [B, L, 1] for events [L],
-        to the `conditional_input` of the flows. It is what brings the neighbours of a variable, on
-        either side, to its noise. Built here if it is not. Default None: the map itself.
+        to the `conditional_input` of the flows. Through it, the noise of a variable depends on the
+        variable's neighbours on all sides. Built here if it is not. Default None: the flows are
+        conditioned on the map itself.
 
-    u is kept where `Uniform` draws it, in (0, 1) with floor(x + u) = x; log q is that of u before.
-    What is moved is closer to 0 or 1 than half of 2^-k, with k the bits of `Uniform`: in float32,
-    than 2^-16 at x = 255 and 2^-8 at x = 65535.
+    u is clipped to the range in which `Uniform` draws it, in (0, 1) with floor(x + u) = x; log q is
+    that of u before clipping. Only a u that is closer to 0 or 1 than half of 2^-k is moved, with k
+    the bits of `Uniform`: in float32, closer than 2^-16 at x = 255 and 2^-8 at x = 65535.
 
-    One conditions on x alone: the `conditional_input` of the distribution does not reach q.
+    The noise is conditioned on x alone: the `conditional_input` of the distribution does not reach
+    q.
 
-    Cost: one pass of the encoder for each x, one of the flows for each of the K samples; forward
-    and backward in training. Sampling x knows nothing of q.
+    Cost: one pass of the encoder per x and one of the flows per importance sample, forward and, in
+    training, backward. Sampling x does not use q.
 
     Raises:
       TypeError: if an argument is of the wrong kind.
-      ValueError: if the range is none, the flows are not conditioned or want different shapes, or
-        the encoder does not give what they are conditioned on.
+      ValueError: if the range is invalid, the flows are not conditioned or expect different shapes,
+        or the encoder does not return what they are conditioned on.
 
     References:
       J. Ho et al., Flow++: improving flow-based generative models with variational dequantization
@@ -85,7 +90,13 @@ class Variational(Dequantizer):
     0.0000
     """
 
-    def __init__(self, bijector, low, high, encoder=None):
+    def __init__(
+        self,
+        bijector: tfb.Bijector,
+        low: float,
+        high: float,
+        encoder: keras.Layer | None = None,
+    ):
         if not isinstance(bijector, tfb.Bijector):
             raise TypeError(
                 "bijector: expected a tfb.Bijector such as tfb.Invert(ARFlowBijector(network)), "
@@ -94,31 +105,40 @@ class Variational(Dequantizer):
         if encoder is not None and not isinstance(encoder, keras.Layer):
             raise TypeError(f"encoder: expected a Keras layer or None, got {encoder!r}.")
         super().__init__()
-        self._range = Bounded(low, high)  # which checks it
+        self._range = Bounded(low, high)  # it checks its arguments
         self._unit = Bounded(0.0, 1.0)  # the sigmoid, safe at its ends
         self._bijector = bijector
         self._encoder = encoder
         self._event_shape, self._conditioning, self._flow_dtype = _of_flows(bijector)
         self._map_shape = map_shape(self._event_shape)
         self._check_encoder()
-        # What tf.Module sees of it.
+        # Without this, tf.Module would not find the variables of a Keras layer.
         self._encoder_variables = () if encoder is None else RawVariables(encoder)
 
     @classmethod
-    def from_event_shape(cls, event_shape, low, high, width=32, dropout=0.0, seed=None, dtype=None):
-        """A small dequantizer for events of a shape, uniform before training.
+    def from_event_shape(
+        cls,
+        event_shape: Sequence[int],
+        low: float,
+        high: float,
+        width: int = 32,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        dtype: Any = None,
+    ) -> "Variational":
+        """Returns a small dequantizer for events of a shape, uniform before training.
 
-        One inverse autoregressive flow, on a WaveNet for [L] and [L, C] and on a GatedPixelCNN for
-        [H, W, C]; and an encoder of three convolutions that see all sides.
+        It has one inverse autoregressive flow, on a WaveNet for [L] and [L, C] and on a
+        GatedPixelCNN for [H, W, C], and an encoder of three convolutions that see all sides.
 
         Args:
           event_shape: the shape of one x: [L], [L, C] or [H, W, C].
           low: the lower end of the range of x.
           high: the upper end.
-          width: channels of all layers. Default 32.
-          dropout: that of the flow's network. Default 0.
+          width: the channels of all layers. Default 32.
+          dropout: the dropout rate of the flow's network. Default 0.
           seed: seed of the dropout. Default None.
-          dtype: of the layers. Default None: Keras' own.
+          dtype: dtype or policy of the layers. Default None: Keras' own.
 
         Raises:
           TypeError, ValueError: if an argument is of the wrong kind or out of range.
@@ -139,7 +159,7 @@ class Variational(Dequantizer):
 
     @property
     def encoder(self) -> keras.Layer | None:
-        """What gives the flow's conditioning."""
+        """The layer from x to the flow's conditioning, or None."""
         return self._encoder
 
     @property
@@ -153,14 +173,25 @@ class Variational(Dequantizer):
         """The shape of one x."""
         return self._event_shape
 
-    def dequantize(self, x, num_samples, seed, training=None):
-        """See `Dequantizer`; `training`: whether dropout is on. log q is [K, ...]."""
+    def dequantize(
+        self, x: tf.Tensor, num_samples: int, seed: Any, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws x + u several times, as `Dequantizer.dequantize`; log q is [K, ...].
+
+        Args:
+          x: integers as floats, [..., *event_shape].
+          num_samples: the number K of draws, an int.
+          seed: stateless seed, an int32 tensor [2].
+          training: whether dropout is on. Default None.
+        """
         shapes.check_event_shape("x", shapes.static_shape(x), self._event_shape)
         u, log_q = self.transform(x, _UNIFORM.noise(x, num_samples, seed), training)
         return x + u, log_q
 
-    def transform(self, x, v, training=None):
-        """The map from v to u, given x.
+    def transform(
+        self, x: tf.Tensor, v: tf.Tensor, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Maps v to u, given x.
 
         Args:
           x: integers as floats, [..., *event_shape].
@@ -177,13 +208,13 @@ class Variational(Dequantizer):
         z = self._bijector.forward(e, **kwargs)
         log_det = self._bijector.forward_log_det_jacobian(e, event_ndims=ndims, **kwargs)
         e, z = tf.cast(e, x.dtype), tf.cast(z, x.dtype)
-        # In logarithms, which are finite where the sigmoid has become 0 or 1.
+        # Log slopes stay finite where the sigmoid has rounded to 0 or 1.
         slopes = [self._unit.forward_log_det_jacobian(value, event_ndims=ndims) for value in (e, z)]
         log_q = slopes[0] - slopes[1] - tf.cast(log_det, x.dtype)
         return keep_inside(self._unit.forward(z), x), log_q
 
-    def condition(self, x, training=None):
-        """What the flows are conditioned on, given integers x [..., *event_shape] as floats."""
+    def condition(self, x: tf.Tensor, training: bool | None = None) -> Any:
+        """Computes the flows' `conditional_input` for integers x [..., *event_shape] as floats."""
         low, high = self._range.low, self._range.high
         # The middle of each integer's cell; the ends of the range become -1 and 1.
         scaled = (x + (0.5 - low)) * (2.0 / (high - low)) - 1.0
@@ -217,8 +248,8 @@ class Variational(Dequantizer):
             ) from error
 
 
-def map_shape(event_shape) -> tuple[int, ...]:
-    """Returns the shape of one x with its channels last: [L] is of one channel."""
+def map_shape(event_shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape of one x with its channels last: [L] gets one channel."""
     return (*event_shape, 1) if len(event_shape) == 1 else tuple(event_shape)
 
 
@@ -226,7 +257,7 @@ def _of_flows(bijector):
     """Returns event shape, conditioning and dtype of the flows in a bijector.
 
     Raises:
-      ValueError: if they do not agree, or none is conditioned.
+      ValueError: if they do not agree, or no flow is conditioned.
     """
     found = walk.flows(bijector)
     conditioned = [f for f in found if f.network.conditioning and f.conditional_input is None]

@@ -1,4 +1,4 @@
-"""Distributions made of others by means of autoregressive networks and dequantization."""
+"""Distributions built from others with autoregressive networks and dequantization."""
 
 from tfp_ar.distributions.autoregressive_distribution import AutoregressiveDistribution
 from tfp_ar.distributions.dequantized import Dequantized

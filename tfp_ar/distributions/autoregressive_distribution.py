@@ -29,62 +29,67 @@ tfd = tfp.distributions
 
 
 class AutoregressiveDistribution(tfd.Distribution):
-    """Each variable has a distribution whose parameters depend on the variables before it.
+    """Distribution in which each variable depends on the variables before it, through a network.
 
         log_prob(x) = sum_i log p_i(x[i]),
         p_i = distribution_fn(params[i](input_transform(x[j]) for all j before i))
 
     with `params` the network. With a Categorical, Bernoulli or discretized logistic mixture this is
-    PixelCNN and its kin: exact likelihoods of discrete data, no dequantization. With a Normal it is
-    the law of the affine flow on the same network.
+    PixelCNN and its relatives: exact likelihoods of discrete data, without dequantization. With a
+    Normal it is the distribution of the affine flow on the same network.
 
     Args:
       network: an AutoregressiveNetwork, or any Keras layer that `ARFlowBijector` takes. Its
         variables are float32 or float64. With dtype='mixed_bfloat16' it computes its parameters in
-        bfloat16, to 8 bits; log_prob is computed of them in float32.
+        bfloat16, to 8 bits; log_prob is computed from them in float32.
       distribution_fn: function params [..., num_params] -> a tfd.Distribution of scalars, of batch
         shape [...]: `lambda p: tfd.Categorical(logits=p)`,
         `lambda p: tfd.Bernoulli(logits=p[..., 0])`,
-        `tfp_ar.distributions.LogisticMixtureHead(...)`. Hashable, without variables of its own.
-      input_transform: elementwise function from values, cast to the network's dtype, to what the
-        network sees of them, e.g. `lambda x: x / 127.5 - 1.0`. Default None: the values.
-      sampling: 'cached', the network's own `generate`; or 'reference', one parallel pass for each
-        variable, to compare with. Default 'cached'.
+        `tfp_ar.distributions.LogisticMixtureHead(...)`. It must be hashable and have no variables
+        of its own.
+      input_transform: elementwise function from values, cast to the network's dtype, to the
+        network's input, e.g. `lambda x: x / 127.5 - 1.0`. Default None: the network sees the values
+        themselves.
+      sampling: 'cached', the network's own `generate`; or 'reference', one parallel pass per
+        variable, for comparison. Default 'cached'.
       jit_compile: whether XLA compiles the sequential pass, and the parallel one when called
         eagerly. Default True.
-      conditional_input: what the distribution is conditioned on, [*batch, *conditional_shape], if
-        that is fixed; `tfp_ar.bind` sets it. Its leading shape is the batch shape. Otherwise pass
-        `conditional_input` to the methods.
-      validate_args: whether to check at run time that values are in the support: eagerly a
-        ValueError, in a graph an InvalidArgumentError, under XLA nothing. Default False.
-      allow_nan_stats: as in TFP. Default True.
-      name: default 'autoregressive'.
+      conditional_input: the conditioning, [*batch, *conditional_shape], if it is fixed;
+        `tfp_ar.bind` sets it. Its leading shape is the batch shape. Otherwise pass
+        `conditional_input` to the methods. Default None.
+      validate_args: whether to check at run time that values are in the support. A value outside
+        raises a ValueError in eager mode and an InvalidArgumentError in a graph; under XLA it is
+        not found. Default False.
+      allow_nan_stats: passed on to TFP. Default True.
+      name: name for the ops. Default 'autoregressive'.
 
-    The dtype is that of what `distribution_fn` gives; values may be of any integer or float dtype.
-    Values outside the support have log_prob -inf, with gradient 0. The support is known of
-    Categorical, Bernoulli and `DiscretizedLogisticMixture`; of any other it is taken for all finite
-    numbers, and the distribution itself decides about those. Real numbers near the end of the float
-    range (in float32, from about 1e19 on) are in the support, but squares of them overflow, in the
-    law or in the network: log_prob may be -inf or NaN there, and gradients not finite.
+    The dtype is that of the distributions that `distribution_fn` returns; values may be of any
+    integer or float dtype. Values outside the support have log_prob -inf, with gradient 0. The
+    support is known for Categorical, Bernoulli and `DiscretizedLogisticMixture`. For any other
+    distribution it is taken to be all finite numbers, and the distribution itself decides about
+    those. Real numbers near the end of the float range (in float32, from about 1e19 on) are in the
+    support, but their squares overflow, in the distribution or in the network: log_prob may be -inf
+    or NaN there, and gradients may not be finite.
 
-    Weights that are NaN, of training that diverged, give a log_prob that is NaN; their samples are
-    NaN or, of a Categorical, its number of levels, which is none of them. (Those of a Bernoulli are
-    0, as in TFP.)
+    If training diverged and weights are NaN, log_prob is NaN, and so are samples. Samples of a
+    Categorical are then its number of levels, which is not a level, and those of a Bernoulli are 0,
+    as in TFP.
 
     All methods take `conditional_input`; `log_prob` and `prob` also take `training` (dropout).
 
-    Samples are a function of the stateless seed, the same in eager mode, graphs and XLA (to
-    rounding, if they are real numbers), for the distributions of `sample_from_uniform`. Others
-    sample by themselves in the loop, which XLA compiles for each size of batch. No gradient goes
-    through samples.
+    Samples are a function of the stateless seed, the same in eager mode, graphs and XLA (up to
+    rounding, if they are real numbers), for the distributions that `sample_from_uniform` knows.
+    Other distributions draw their own samples inside the loop, which XLA compiles for each batch
+    size. No gradient flows through samples.
 
-    Cost: log_prob, one parallel pass. sample, complete and greedy, one sequential pass (for cached
-    networks, the arithmetic of one parallel pass); XLA compiles it once for each padded batch size.
+    Cost: log_prob takes one parallel pass. sample, complete and greedy take one sequential pass
+    (for cached networks, the arithmetic of one parallel pass); XLA compiles it once for each padded
+    batch size.
 
     Raises:
       TypeError, ValueError: if an argument is of the wrong kind, or a function does not fit the
         network.
-      RuntimeError: if Keras runs on another backend than TensorFlow.
+      RuntimeError: if Keras runs on a backend other than TensorFlow.
 
     References:
       A. van den Oord et al., Pixel recurrent neural networks, arXiv:1601.06759, 2016.
@@ -162,7 +167,7 @@ class AutoregressiveDistribution(tfd.Distribution):
 
     @property
     def conditional_input(self) -> Any:
-        """The conditioning that is bound, or None."""
+        """The bound conditioning, or None."""
         return self._conditional_input
 
     @property
@@ -177,17 +182,17 @@ class AutoregressiveDistribution(tfd.Distribution):
 
     @property
     def input_transform(self) -> Callable | None:
-        """The function from values to what the network sees of them, or None."""
+        """The function from values to the network's input, or None."""
         return self._input_transform
 
     @property
     def support(self) -> Support:
-        """The values that each variable may have, as far as it is known."""
+        """The values that each variable may take, as far as they are known."""
         return self._support
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
-        # For slices of the batch shape: d[0] of a distribution that is bound.
+        # Without these, TFP cannot slice a bound distribution by batch, as in d[0].
         def ndims(self):
             return self.network.conditioning.join(self.network.conditioning.event_ndims)
 
@@ -195,7 +200,7 @@ class AutoregressiveDistribution(tfd.Distribution):
 
     def _default_event_space_bijector(self):
         if isinstance(self._support, IntegerSupport):
-            return None  # there is none onto integers
+            return None  # no bijector maps the real line onto integers
         scalar = self._distribution_fn(tf.zeros([self._network.num_params], self._float_dtype))
         return scalar.experimental_default_event_space_bijector()
 
@@ -222,7 +227,7 @@ class AutoregressiveDistribution(tfd.Distribution):
         return [] if self._bound is None else self._bound.leading()
 
     def _conditions(self) -> dict:
-        """Returns the conditions that are bound, as tensors by kind; checks that none is missing."""
+        """Returns the bound conditions as tensors by kind, or raises if one is missing."""
         if self._bound is None:
             return self._network.conditioning.parse(None)
         return self._bound.tensors()
@@ -239,7 +244,7 @@ class AutoregressiveDistribution(tfd.Distribution):
         return super()._call_unnormalized_log_prob(self._as_given(value), name, **kwargs)
 
     def _as_given(self, value):
-        """Values as a tensor of their own dtype: TFP would make int32 of an array, and 0 of 0.5."""
+        """Returns values in their own dtype: TFP would cast arrays to int32, and 0.5 to 0."""
         is_list = not isinstance(value, (np.ndarray, np.generic))
         hint = self.dtype if is_list and self.dtype.is_floating else None
         value = tf.convert_to_tensor(value, dtype_hint=hint, name="value")
@@ -254,8 +259,8 @@ class AutoregressiveDistribution(tfd.Distribution):
         shapes.check_event_shape("value", shapes.static_shape(value), self.event_shape)
         bound = conditioned(self, conditional_input)
         x = tf.cast(value, self._float_dtype)
-        inside = self._support.contains(value) & self._support.contains(x)  # it may be inf now
-        # Legal values instead of the others: no NaN may arise, lest it come back in gradients.
+        inside = self._support.contains(value) & self._support.contains(x)  # the cast may overflow
+        # Legal values replace the others: a NaN would reach gradients even if masked afterwards.
         x = tf.where(inside, x, tf.constant(self._support.legal, self._float_dtype))
         log_prob = bound._log_prob_inside(x, training)
         inside = tf.reduce_all(inside, axis=list(range(-len(self.event_shape), 0)))
@@ -273,7 +278,7 @@ class AutoregressiveDistribution(tfd.Distribution):
     # Samples -------------------------------------------------------------------------------------
 
     def _call_sample_n(self, sample_shape, seed, conditional_input=None):
-        bound = conditioned(self, conditional_input)  # which knows the batch shape
+        bound = conditioned(self, conditional_input)  # the bound copy knows the batch shape
         return super(AutoregressiveDistribution, bound)._call_sample_n(sample_shape, seed)
 
     def _sample_n(self, n, seed=None):
@@ -285,8 +290,8 @@ class AutoregressiveDistribution(tfd.Distribution):
     def greedy(self, conditional_input: Any = None) -> tf.Tensor:
         """Takes for each variable the mode of its conditional, given the modes before it.
 
-        That is not the mode of the joint law: the most probable beginning need not be that of the
-        most probable x.
+        This is not the mode of the joint distribution: the most probable x need not begin with the
+        most probable first variables.
 
         Args:
           conditional_input: [*batch, *conditional_shape], if the distribution is conditioned.
@@ -294,7 +299,7 @@ class AutoregressiveDistribution(tfd.Distribution):
         Returns: [*batch, *event_shape], of the distribution's dtype.
 
         Raises:
-          TypeError, ValueError: if the conditioning is missing, wrong or not wanted.
+          TypeError, ValueError: if the conditioning is missing, invalid or not expected.
           NotImplementedError: if the conditionals have no `mode`.
 
         Cost: one sequential pass.
@@ -306,9 +311,10 @@ class AutoregressiveDistribution(tfd.Distribution):
     def complete(
         self, value: Any, num_rows: int, seed: Any = None, conditional_input: Any = None
     ) -> tf.Tensor:
-        """Draws the rest of events whose first rows are given: all after these is ignored.
+        """Draws the rest of events whose first rows are given.
 
-        The same seed gives for `num_rows=0` what `sample` gives for it.
+        Rows of `value` after the given ones are ignored. With `num_rows=0` the result is that of
+        `sample` with the same seed.
 
         Args:
           value: [..., *batch, *event_shape], of any dtype that holds the support.
@@ -316,15 +322,15 @@ class AutoregressiveDistribution(tfd.Distribution):
           seed: stateless seed, an int32 tensor [2]. Default None: drawn anew.
           conditional_input: [*batch, *conditional_shape], if the distribution is conditioned.
 
-        Returns: as `value`, its first rows unchanged.
+        Returns: a tensor like `value`, with its first rows unchanged.
 
         Raises:
-          TypeError: if `num_rows` is no integer, or `value` has no real numbers.
-          ValueError: if it is out of range, the network has another order than these rows first,
-            `value` has the wrong shape, or what is given is not in the support (in a graph, an
-            InvalidArgumentError; under XLA nothing is checked).
+          TypeError: if `num_rows` is not an integer, or `value` does not hold real numbers.
+          ValueError: if `num_rows` is out of range, the network's order does not begin with these
+            rows, `value` has the wrong shape, or a given variable is not in the support (in a
+            graph, an InvalidArgumentError; under XLA nothing is checked).
 
-        Cost: one sequential pass, whatever is given.
+        Cost: one sequential pass, however many rows are given.
         """
         value = self._as_given(value)
         shapes.check_event_shape("value", shapes.static_shape(value), self.event_shape)
@@ -355,8 +361,8 @@ class DensityPass:
     """The log-probability of values under their conditionals: one parallel pass.
 
     Args:
-      distribution_fn: params [..., num_params] -> a distribution of scalars; hashable.
-      input_transform: elementwise, what the network sees of x; hashable; or None.
+      distribution_fn: function params [..., num_params] -> a distribution of scalars; hashable.
+      input_transform: elementwise function from x to the network's input, hashable; or None.
     """
 
     distribution_fn: Callable

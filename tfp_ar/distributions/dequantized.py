@@ -1,4 +1,4 @@
-"""A distribution of integers made of a continuous one."""
+"""A distribution of integers built from a continuous one."""
 
 import numpy as np
 import tensorflow as tf
@@ -22,14 +22,14 @@ _UNIFORM = Uniform()
 
 
 class Dequantized(tfd.Distribution):
-    """Integers x whose probability is that of the cell [x, x + 1)^d under a continuous density p.
+    """Distribution of integers x with the probability of the cell [x, x + 1)^d under a density p.
 
         P(x) = integral of p(x + u) over u in [0, 1)^d
         log_prob(x) = log (1/K sum_k p(x + u_k) / q(u_k | x)),    u_1, ..., u_K ~ q(u | x)
 
     `log_prob` is a stochastic lower bound: by Jensen's inequality its mean is at most log P(x), for
-    every K; it grows with K and meets log P(x) as K goes to infinity. K = 1 is what one trains on
-    as a rule, a larger K what one reports. `prob`, its exponential, has the mean P(x) for every K.
+    every K; it grows with K and tends to log P(x) as K goes to infinity. Training usually takes
+    K = 1, a reported figure a larger K. `prob`, its exponential, has the mean P(x) for every K.
     `sample` is exact: the floor of a sample of p.
 
     Over all integers, any density on R^d will do. Over the levels 0..n-1, p must have its support
@@ -38,19 +38,20 @@ class Dequantized(tfd.Distribution):
 
     Args:
       distribution: a tfd.Distribution over real numbers.
-      dequantizer: draws the noise. Default `tfp_ar.dequantizers.Uniform()`; what a `Variational`
-        one learns is among the variables.
+      dequantizer: the Dequantizer that draws the noise; the variables of a `Variational` one are
+        among those of the distribution. Default `tfp_ar.dequantizers.Uniform()`.
       num_importance_samples: K, above 0. Default 1.
-      validate_args: whether to check at run time that values are finite, whole and in range:
-        eagerly a ValueError, in a graph an InvalidArgumentError, under XLA nothing. Default False.
-      allow_nan_stats: as in TFP. Default True.
-      name: default 'dequantized'.
+      validate_args: whether to check at run time that values are finite, whole and in range. Others
+        raise a ValueError in eager mode and an InvalidArgumentError in a graph; under XLA they are
+        not found. Default False.
+      allow_nan_stats: passed on to TFP. Default True.
+      name: name for the ops. Default 'dequantized'.
 
     The dtype is that of `distribution`; values may be of any integer or float dtype. All methods
-    take `conditional_input`, one for the whole `distribution` (as `tfp_ar.bind` does), and hand
-    other keyword arguments on to it. Further ones of `log_prob` and `prob`:
+    take `conditional_input`, one for the whole `distribution` (as `tfp_ar.bind` does), and pass
+    other keyword arguments on to it. `log_prob` and `prob` also take:
       seed: stateless seed (an int32 tensor [2]), which gives the same noise in eager mode, graphs
-        and XLA. Default None: noise drawn anew.
+        and XLA. Default None: the noise is drawn anew.
       training: whether dropout is on in the flows of `distribution` and in the dequantizer.
         Default None.
 
@@ -117,12 +118,12 @@ class Dequantized(tfd.Distribution):
 
     @property
     def dequantizer(self) -> Dequantizer:
-        """What draws the noise."""
+        """The dequantizer, which draws the noise."""
         return self._dequantizer
 
     @property
     def num_importance_samples(self) -> int:
-        """K."""
+        """The number K of importance samples."""
         return self._num_importance_samples
 
     @property
@@ -133,7 +134,7 @@ class Dequantized(tfd.Distribution):
 
     @property
     def support(self) -> IntegerSupport:
-        """The integers that values may be, as far as it is known."""
+        """The integers that values may be, as far as they are known."""
         return IntegerSupport.of(self._distribution)
 
     @classmethod
@@ -147,21 +148,21 @@ class Dequantized(tfd.Distribution):
         return self._distribution.event_shape_tensor()
 
     def _default_event_space_bijector(self):
-        return None  # there is none onto integers
+        return None  # no bijector maps the real line onto integers
 
     def _sample_control_dependencies(self, value, **_):
         return self.support.assertions(value) if self.validate_args else ()
 
     def _continuous(self, conditional_input, kwargs):
-        """The inner distribution under that condition."""
-        if conditional_input is None and kwargs:  # it may be in there, in TFP's form
+        """Returns the inner distribution, bound to the conditioning if there is any."""
+        if conditional_input is None and kwargs:  # which may hold it in TFP's form
             return self._distribution
         return conditioned(self._distribution, conditional_input)
 
     def _log_prob(self, value, seed=None, conditional_input=None, **kwargs):
         shapes.check_event_shape("value", value.shape, self.event_shape)
         distribution = self._continuous(conditional_input, kwargs)
-        # Those by their own names are handed down; others are in TFP's form already.
+        # Arguments by their own names are forwarded; others are in TFP's form already.
         named = given_kwargs({k: kwargs.pop(k) for k in self.takes_kwargs if k in kwargs})
         kwargs = {**forwarded_kwargs(distribution, named), **kwargs}
         noise_kwargs = {k: v for k, v in named.items() if k in self._dequantizer.takes_kwargs}
@@ -179,7 +180,7 @@ class Dequantized(tfd.Distribution):
             if not kwargs:
                 check_conditioning(self._distribution, None)
             return super()._call_sample_n(sample_shape, seed, **kwargs)
-        # A copy that is conditioned knows the batch shape of the condition.
+        # Only a conditioned copy knows the batch shape of the condition.
         return conditioned(self, conditional_input)._call_sample_n(sample_shape, seed, **kwargs)
 
     def _sample_n(self, n, seed=None, **kwargs):
@@ -192,7 +193,7 @@ class Dequantized(tfd.Distribution):
 
 
 def _with_batch_dimensions(value, distribution):
-    """A value for all of a batch with dimensions of 1, so that one more before is no batch's."""
+    """Returns a value with dimensions of 1 for missing batch dimensions, so K can come before."""
     wanted = ps.size(distribution.batch_shape_tensor()) + ps.size(distribution.event_shape_tensor())
     missing = ps.maximum(wanted - ps.rank(value), 0)
     if tf.get_static_value(missing) == 0:
@@ -201,9 +202,10 @@ def _with_batch_dimensions(value, distribution):
 
 
 def _log_mean_exp(log_weights):
-    """Log of the mean over the first dimension of exp(log_weights): [K, ...] to [...].
+    """Computes log mean exp over the first dimension: [K, ...] to [...].
 
-    Where all are -inf so is the result, with gradient 0; that of tf.reduce_logsumexp is NaN.
+    Where all weights are -inf, the result is -inf with gradient 0; tf.reduce_logsumexp has the
+    gradient NaN there.
     """
     largest = tf.stop_gradient(tf.reduce_max(log_weights, axis=0))
     largest = tf.where(tf.math.is_finite(largest), largest, tf.zeros_like(largest))

@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ _STREAM = 0x5F3A17C9  # of the noise of samples
 
 
 class DiscretizedLogisticMixture(tfd.Distribution):
-    """Integers low..high: a mixture of logistic laws, rounded, with open ends.
+    """Mixture of logistic distributions, rounded to the integers low..high, with open ends.
 
         P(x) = sum_k w[k] (sigma(b[k]) - sigma(a[k]))
         a = (x - 1/2 - loc) / scale,    b = (x + 1/2 - loc) / scale
@@ -41,17 +42,18 @@ class DiscretizedLogisticMixture(tfd.Distribution):
       high: the highest level, an int above `low`.
       validate_args: whether to check at run time that values are levels, that scales are above 0,
         and that the parameters have one K. Default False.
-      allow_nan_stats: as in TFP. Default True.
-      name: default 'discretized_logistic_mixture'.
+      allow_nan_stats: passed on to TFP. Default True.
+      name: name for the ops. Default 'discretized_logistic_mixture'.
 
     The dtype is the float dtype of the parameters; values may be of any integer or float dtype.
-    Other numbers than the levels have log_prob -inf.
+    Numbers other than the levels have log_prob -inf.
 
-    Cost: log_prob, K cells a value. `mode` and `mean`: log_prob of all levels.
+    Cost: log_prob computes K cells per value; `mode` and `mean` compute log_prob of all levels.
 
     Raises:
-      TypeError, ValueError: if `low` and `high` are no integers in this order, the parameters are
-        neither float32 nor float64, they differ in K, or their batch shapes do not broadcast.
+      TypeError, ValueError: if `low` and `high` are not integers in increasing order, the
+        parameters are neither float32 nor float64, they differ in K, or their batch shapes do not
+        broadcast.
 
     References:
       T. Salimans et al., PixelCNN++: Improving the PixelCNN with discretized logistic mixture
@@ -64,14 +66,14 @@ class DiscretizedLogisticMixture(tfd.Distribution):
 
     def __init__(
         self,
-        logits,
-        loc,
-        scale,
-        low,
-        high,
-        validate_args=False,
-        allow_nan_stats=True,
-        name="discretized_logistic_mixture",
+        logits: Any,
+        loc: Any,
+        scale: Any,
+        low: int,
+        high: int,
+        validate_args: bool = False,
+        allow_nan_stats: bool = True,
+        name: str = "discretized_logistic_mixture",
     ):
         parameters = dict(locals())
         self._levels = checked_levels(low, high)
@@ -98,7 +100,7 @@ class DiscretizedLogisticMixture(tfd.Distribution):
                 raise ValueError(f"{name}: expected shape [..., K], got [].")
         counts = {name: shape[-1] if shape.rank else None for name, shape in shapes.items()}
         known = {count for count in counts.values() if count is not None}
-        if len(known) > 1:  # a law of K components whose weights are those of one has no sum of 1
+        if len(known) > 1:  # broadcasting one weight to K components gives a sum other than 1
             raise ValueError(f"logits, loc, scale: expected one K, got {counts}.")
         try:
             functools.reduce(tf.broadcast_static_shape, shapes.values())
@@ -109,18 +111,18 @@ class DiscretizedLogisticMixture(tfd.Distribution):
             ) from None
 
     @property
-    def logits(self):
-        """Unnormalised log weights of the components, [..., K]."""
+    def logits(self) -> tf.Tensor:
+        """The unnormalised log weights of the components, [..., K]."""
         return self._logits
 
     @property
-    def loc(self):
-        """Locations of the components, [..., K]."""
+    def loc(self) -> tf.Tensor:
+        """The locations of the components, [..., K]."""
         return self._loc
 
     @property
-    def scale(self):
-        """Scales of the components, [..., K]."""
+    def scale(self) -> tf.Tensor:
+        """The scales of the components, [..., K]."""
         return self._scale
 
     @property
@@ -145,20 +147,21 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         return tf.constant([], tf.int32)
 
     def _default_event_space_bijector(self):
-        return None  # there is none onto integers
+        return None  # no bijector maps the real line onto integers
 
     def _parameter_control_dependencies(self, is_init):
         assertions = []
         if not self.validate_args:
             return assertions
-        if is_init:  # of shapes that are not known before
+        if is_init:  # shapes that the static check in the constructor did not know
             count = ps.shape(self._logits)[-1]
             for name, parameter in (("loc", self._loc), ("scale", self._scale)):
                 message = f"{name}: expected the K of logits."
                 assertions.append(
                     assert_util.assert_equal(ps.shape(parameter)[-1], count, message=message)
                 )
-        if is_init != tensor_util.is_ref(self._scale):  # a variable at every use, all else once
+        # A variable may change, so it is checked at every use; a tensor is checked once.
+        if is_init != tensor_util.is_ref(self._scale):
             message = "scale: expected positive numbers."
             assertions.append(assert_util.assert_positive(self._scale, message=message))
         return assertions
@@ -178,24 +181,26 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         cells = (
             tf.where(first, zero, tf.math.log_sigmoid(-a))
             + tf.where(last, zero, tf.math.log_sigmoid(b))
-            # Not of a - b, in which the digits of a small 1 / scale would be lost.
+            # -1 / scale instead of a - b, where rounding loses the digits of a small 1 / scale.
             + tf.where(first | last, zero, tf.math.log(-tf.math.expm1(-1.0 / scale)))
         )
         log_prob = tf.reduce_logsumexp(tf.nn.log_softmax(self._logits) + cells, axis=-1)
         return tf.where(inside, log_prob, tf.constant(-np.inf, self.dtype))
 
-    def sample_from_uniform(self, u, v):
-        """Samples [...] from uniform numbers: u [...] for the component, v [...] within it."""
+    def sample_from_uniform(self, u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+        """Computes samples [...] from uniform u [...] for the component and v [...] within it."""
         loc, scale = self._loc, self._scale
         k = categorical_index(tf.nn.softmax(self._logits), u)
         chosen = tf.one_hot(k, ps.shape(self._logits)[-1], on_value=True, off_value=False)
-        # Not a product with 0 and 1: what is infinite elsewhere would come through.
+        # A product with 0 and 1 would turn an infinity in another component into NaN.
         loc, scale = (
             tf.reduce_sum(tf.where(chosen, p, tf.zeros_like(p)), axis=-1) for p in (loc, scale)
         )
         x = tf.floor(loc + scale * (tf.math.log(v) - tf.math.log1p(-v)) + 0.5)
-        x = tf.clip_by_value(x, float(self.support.low), float(self.support.high))
-        # Of logits that are NaN no component was chosen.
+        low, high = self.support.low, self.support.high
+        assert low is not None and high is not None  # `checked_levels` sets both
+        x = tf.clip_by_value(x, float(low), float(high))
+        # With NaN logits no component is chosen, and the sums above are 0.
         return tf.where(tf.reduce_any(chosen, axis=-1), x, tf.constant(np.nan, self.dtype))
 
     def _sample_n(self, n, seed=None):
@@ -206,7 +211,7 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         return self.sample_from_uniform(u, v)
 
     def _of_levels(self):
-        """All levels, and their log_prob, in a new first dimension."""
+        """Returns all levels, and their log_prob, in a new first dimension."""
         levels = np.arange(self.support.low, self.support.high + 1, dtype=self.dtype.name)
         ones = tf.ones(ps.size(self.batch_shape_tensor()), tf.int32)
         levels = tf.reshape(levels, tf.concat([[-1], ones], axis=0))
@@ -220,11 +225,11 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         return tf.reduce_sum(levels * tf.exp(log_prob), axis=0)
 
 
-def checked_levels(low, high) -> IntegerSupport:
-    """The levels low..high.
+def checked_levels(low: Any, high: Any) -> IntegerSupport:
+    """Returns the levels low..high.
 
     Raises:
-      TypeError, ValueError: if they are no integers in this order.
+      TypeError, ValueError: if they are not integers in increasing order.
     """
     for name, value in (("low", low), ("high", high)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):

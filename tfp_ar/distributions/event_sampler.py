@@ -1,4 +1,4 @@
-"""Values drawn one variable after the other, each from its conditional."""
+"""Sampling of one variable after the other, each from its conditional."""
 
 import dataclasses
 import enum
@@ -18,7 +18,7 @@ _STREAM = 0x1B26E04D  # of the noise
 
 
 class Rule(enum.Enum):
-    """Where a value comes from, given the distribution."""
+    """The source of a value, given its distribution."""
 
     UNIFORMS = "uniform numbers drawn beforehand"
     SEED = "the distribution's own sample"
@@ -26,15 +26,15 @@ class Rule(enum.Enum):
 
 
 class EventSampler:
-    """x[i] from distribution_fn(params[i](x[j] for all j before i)), for batches of any shape.
+    """Sampler of x[i] from distribution_fn(params[i](x[j] for all j before i)), in any batch shape.
 
-    The loop is compiled by XLA also when called eagerly; noise is drawn outside it, from integers,
-    so that one seed gives one sample everywhere. No gradient goes through a sample.
+    XLA compiles the loop, in eager mode too. Noise is drawn outside it, from integers, so that one
+    seed gives the same sample everywhere. No gradient flows through a sample.
 
     Args:
       network: the AutoregressiveNetwork.
-      distribution_fn: params [..., num_params] -> a distribution of scalars; hashable.
-      input_transform: elementwise, what the network sees of values; hashable; or None.
+      distribution_fn: function params [..., num_params] -> a distribution of scalars; hashable.
+      input_transform: elementwise function from values to the network's input, hashable; or None.
       takes_uniforms: whether `sample_from_uniform` samples the distributions. If not, their own
         `sample` is called in the loop, whose compiled code is for one batch size.
       sampling: 'cached' (the network's own `generate`) or 'reference' (a parallel pass per
@@ -65,7 +65,7 @@ class EventSampler:
         """Draws x [*shape, *event_shape], of the network's dtype.
 
         Args:
-          shape: leading shape: a list of ints and scalar tensors.
+          shape: the leading shape, a list of ints and scalar tensors.
           seed: stateless seed, an integer tensor [2].
           conditions: the conditions by kind, their leading shapes broadcasting to `shape`.
         """
@@ -74,11 +74,12 @@ class EventSampler:
     def complete(
         self, value: tf.Tensor, num_given: int, shape: Sequence, seed: tf.Tensor, conditions: dict
     ) -> tf.Tensor:
-        """Draws x given the first variables: as `sample`, but x[i] is value[i] for i < num_given.
+        """Draws x given the first variables: x[i] is value[i] for i < num_given.
 
         Args:
-          value: [..., *event_shape] of the network's dtype; the rest of it is not used.
-          num_given: an int.
+          value: [..., *event_shape] of the network's dtype; variables that are not given are
+            ignored.
+          num_given: the number of given variables, an int.
           shape: as in `sample`.
           seed: as in `sample`.
           conditions: as in `sample`.
@@ -91,15 +92,15 @@ class EventSampler:
 
     def _run(self, rule, shape, conditions, seed, value=(), num_given=0):
         event = [*shape, *self._event_shape]
-        if rule is Rule.UNIFORMS:  # both of a variable from the same place in the stream of bits
+        if rule is Rule.UNIFORMS:  # a variable's two numbers are neighbours in the stream of bits
             uniforms = unit_uniform([*event, 2], seed, _STREAM, self._dtype)
             events = tf.unstack(uniforms, axis=-1)
         else:
-            events = [tf.zeros(event, self._dtype)]  # which says the size of the batch
+            events = [tf.zeros(event, self._dtype)]  # which carry the batch size
         sample_pass = self._pass(rule=rule, is_given=bool(value), sampling=self._sampling)
         weights = self._compiled.weights()
 
-        def run(*tensors):  # under a tape a compiled loop cannot even be run
+        def run(*tensors):  # unrecorded: under a recording tape a compiled loop fails
             loop = self._compiled.unrecorded(sample_pass, self._jit_compile)
             return loop(weights, seed, tf.constant(num_given), *tensors)
 
@@ -110,14 +111,14 @@ class EventSampler:
 
 @dataclasses.dataclass(frozen=True)
 class SamplePass:
-    """The sequential pass of a distribution.
+    """Sequential pass of a distribution.
 
     Args:
-      rule: where values come from.
+      rule: the source of values.
       is_given: whether the first variables are given.
       sampling: 'cached' or 'reference'.
-      distribution_fn: params [..., num_params] -> a distribution of scalars.
-      input_transform: elementwise, what the network sees of values; or None.
+      distribution_fn: function params [..., num_params] -> a distribution of scalars.
+      input_transform: elementwise function from values to the network's input, or None.
     """
 
     rule: Rule
@@ -143,7 +144,7 @@ class SamplePass:
             return tf.where(i < num_given, rows[-1][i], x) if self.is_given else x
 
         generate = sequential_pass(network, self.sampling)
-        # Not every network has the argument.
+        # Passed only if needed: not every network's `generate` has the argument.
         transform = self.input_transform
         kwargs = {} if transform is None else {"input_transform": transform}
         size = tf.shape(events[0])[0] if shape[0] is None else shape[0]

@@ -1,29 +1,31 @@
 """Samples of scalar distributions as functions of uniform numbers."""
 
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 tfd = tfp.distributions
 
-_METHOD = "sample_from_uniform"  # of distributions of ours
+_METHOD = "sample_from_uniform"  # a method that our own distributions define
 
 
-def sample_from_uniform(distribution, u, v):
+def sample_from_uniform(distribution: tfd.Distribution, u: Any, v: Any) -> tf.Tensor:
     """Draws one sample of each scalar distribution in a batch, from two uniform numbers.
 
-    So noise can be drawn outside a compiled loop, once for all variables, and is the same there and
-    in eager mode. By type:
+    The noise can then be drawn outside a compiled loop, once for all variables, so that it is the
+    same there and in eager mode. Samples by type:
 
         Categorical                 the first k with P(x <= k) >= u, of those with P(k) > 0
         Bernoulli                   u < p
         DiscretizedLogisticMixture  component by u, then the rounded quantile of a logistic at v
         Normal and other continuous ones with a `quantile` in closed form:    quantile(u)
 
-    Where probabilities are NaN, a Categorical gives its number of categories, which is none of
-    them, as tfd.Categorical itself does; a Bernoulli gives 0; all others give NaN.
+    Where probabilities are NaN, a Categorical gives its number of categories, which is not a
+    category, as tfd.Categorical itself does; a Bernoulli gives 0; all others give NaN.
 
-    The resolution is that of u: in float32, probabilities below 2^-24 are not met exactly, and
-    normal samples end at 5.3 standard deviations.
+    The resolution is that of u: in float32, probabilities below 2^-24 are not reproduced exactly,
+    and normal samples end at 5.3 standard deviations.
 
     Args:
       distribution: a tfd.Distribution of batch shape [...] that `takes_uniforms`.
@@ -51,11 +53,11 @@ def sample_from_uniform(distribution, u, v):
     return distribution.sample_from_uniform(u, v)
 
 
-def takes_uniforms(distribution) -> bool:
-    """Returns True if `sample_from_uniform` knows how.
+def takes_uniforms(distribution: tfd.Distribution) -> bool:
+    """Returns True if `sample_from_uniform` can sample the distribution.
 
-    It knows types, and types that define a method of that name; not their subclasses, which may
-    mean something else.
+    It knows the types in its table, and types that define a method of that name. Subclasses of
+    these do not count, as they may be other distributions.
     """
     return type(distribution) in _TABLE or _METHOD in vars(type(distribution))
 
@@ -72,7 +74,7 @@ def _by_quantile(distribution, u):
     return distribution.quantile(u)
 
 
-# Not by whether there is a `quantile`: those of discrete distributions are wrong, and that of
+# A list, not a test for a `quantile` method: those of discrete distributions are wrong, and that of
 # HalfNormal is infinite at 1 - 2^-24.
 _TABLE = {
     tfd.Categorical: _categorical,
@@ -92,12 +94,12 @@ _TABLE = {
 }
 
 
-def categorical_index(probs, u):
-    """Returns the first category at which the cumulative probability reaches u: int32 [...]; K of NaNs.
+def categorical_index(probs: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """Returns the first category at which the cumulative probability reaches u, int32 [...].
 
-    No category of probability 0 comes out, whatever is rounded: the sums, which XLA adds up in
-    another order, may end below 1 or stand still. Of probabilities that are NaN comes K, which is
-    no category, as from TensorFlow's own sampler.
+    It is never a category of probability 0, whatever the rounding: the sums, which XLA adds up in
+    another order, may end below 1 or stand still. For NaN probabilities it is K, which is not a
+    category, as from TensorFlow's own sampler.
 
     Args:
       probs: [..., K].

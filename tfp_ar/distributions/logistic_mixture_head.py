@@ -1,7 +1,8 @@
-"""Network parameters as mixtures of discretized logistics."""
+"""Mixtures of discretized logistics, parametrised by a network."""
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,21 +13,21 @@ from tfp_ar.distributions.discretized_logistic_mixture import (
 )
 from tfp_ar.internal import checks, shapes
 
-_MIN_SCALE = 0.05  # in levels: at the centre of a cell, this puts all but 1e-4 into it
-_MAX_SCALE = 1000.0  # in ranges: flat, and no overflow beyond
+_MIN_SCALE = 0.05  # in levels: a component centred on a cell has all but 1e-4 of its mass in it
+_MAX_SCALE = 1000.0  # in ranges: a flat distribution; larger scales would overflow
 
 
 @dataclasses.dataclass(frozen=True)
 class LogisticMixtureHead:
-    """A `distribution_fn` for AutoregressiveDistribution: the output of PixelCNN++.
+    """Output head of PixelCNN++, a `distribution_fn` for AutoregressiveDistribution.
 
         logits[k] = params[..., k]
         loc[k] = low + (k + 1/2) r / K + r / 2 params[..., K + k],    r = high - low
         log scale[k] = m + softplus(log(r / (2 K)) + params[..., 2 K + k] - m),    m = log(0.05)
 
     Zero parameters, with which our networks start, give components that are spread over the levels:
-    were they equal, they would stay equal for ever. The softplus keeps scales above 0.05 levels,
-    where more sharpness gains nothing, and leaves them a gradient there.
+    equal components would stay equal for ever. The softplus keeps scales above 0.05 levels, below
+    which more sharpness gains nothing, and still gives them a gradient there.
 
     Args:
       num_components: K, above 0.
@@ -34,7 +35,7 @@ class LogisticMixtureHead:
       high: the highest level, an int above `low`.
 
     Raises:
-      TypeError, ValueError: if an argument is no such integer.
+      TypeError, ValueError: if an argument is not such an integer.
 
     References:
       T. Salimans et al., PixelCNN++: Improving the PixelCNN with discretized logistic mixture
@@ -51,7 +52,7 @@ class LogisticMixtureHead:
 
     def __post_init__(self):
         levels = checked_levels(self.low, self.high)
-        # Python's integers: NumPy's small ones would overflow in what is computed from them.
+        # Converted to Python integers: NumPy's small ones would overflow in the sums below.
         object.__setattr__(self, "low", levels.low)
         object.__setattr__(self, "high", levels.high)
         number = checks.positive_int("num_components", self.num_components)
@@ -59,11 +60,11 @@ class LogisticMixtureHead:
 
     @property
     def num_params(self) -> int:
-        """What it takes of each variable."""
+        """The number of parameters per variable, 3 K."""
         return 3 * self.num_components
 
-    def __call__(self, params) -> DiscretizedLogisticMixture:
-        """The law for params [..., 3 K], of batch shape [...].
+    def __call__(self, params: Any) -> DiscretizedLogisticMixture:
+        """Returns the distribution for params [..., 3 K], of batch shape [...].
 
         Raises:
           ValueError: if the last dimension of `params` is not 3 K.

@@ -1,7 +1,8 @@
-"""The values that a distribution is over, and checks of whether given ones are among them."""
+"""The sets of values that distributions are over, and checks of given values against them."""
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,28 +16,30 @@ tfd = tfp.distributions
 
 
 class Support:
-    """A set of numbers. A subclass has `_contains`, `__str__` for messages, and `legal`, one of it.
+    """A set of numbers.
+
+    A subclass defines `_contains`, `__str__` for messages, and `legal`, a number in the set.
 
     >>> tfp_ar.distributions.Dequantized(tfd.Uniform(0.0, 4.0)).support.check(np.array([3, 4]))
     """
 
-    def contains(self, value) -> tf.Tensor:
-        """Whether each value of a tensor is in the support."""
+    def contains(self, value: tf.Tensor) -> tf.Tensor:
+        """Checks each value of a tensor; returns True where it is in the support."""
         return self._contains(tf, value)
 
-    def check(self, values, name="value") -> None:
-        """Raises unless all of an array are in the support.
+    def check(self, values: Any, name: str = "value") -> None:
+        """Checks that all values of an array are in the support.
 
         Raises:
-          ValueError: naming the first that is not.
+          ValueError: if one is not; the message shows the first of them.
         """
         values = np.asarray(values)
         wrong = ~np.asarray(self._contains(np, values))
         if wrong.any():
             raise ValueError(f"{name}: expected {self}, got {values[wrong].ravel()[0]}.")
 
-    def assertions(self, value) -> list:
-        """For a tensor: `check` if its values are known, else an op that fails when it runs."""
+    def assertions(self, value: tf.Tensor) -> list:
+        """Checks a tensor of known values; for others, returns ops that check them when run."""
         if isinstance(value, tf_private.EagerTensor):
             self.check(value.numpy())
             return []
@@ -52,13 +55,13 @@ class Support:
         raise ValueError(f"{name}: expected a dtype that holds {self}, got {dtype.name}.")
 
     def _contains(self, library, x):
-        """Elementwise; `library` is numpy or TensorFlow."""
+        """Checks each value; `library` is numpy or TensorFlow."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class IntegerSupport(Support):
-    """The integers low..high, both inclusive; None for no bound.
+    """The integers low..high, both inclusive; None means no bound.
 
     >>> flow = tfd.TransformedDistribution(tfd.Normal(0.0, 1.0), tfp_ar.bijectors.Bounded(0, 256))
     >>> tfp_ar.Dequantized(flow).support
@@ -69,29 +72,29 @@ class IntegerSupport(Support):
     high: int | None = None
 
     @classmethod
-    def of(cls, distribution) -> "IntegerSupport":
-        """What the outermost bijector says, if it is a `Bounded`; otherwise no bounds."""
+    def of(cls, distribution: tfd.Distribution) -> "IntegerSupport":
+        """Returns the integers in the range of an outermost `Bounded`; all integers without one."""
         bounded = walk.outermost(distribution)
         if not isinstance(bounded, Bounded):
             return cls()
         return cls(math.floor(bounded.low), math.ceil(bounded.high) - 1)
 
     @classmethod
-    def of_conditional(cls, distribution) -> "IntegerSupport | None":
-        """The integers of a scalar distribution; None of one that is not known to be over any."""
+    def of_conditional(cls, distribution: tfd.Distribution) -> "IntegerSupport | None":
+        """Returns the integers of a scalar distribution, None if it is not known to have any."""
         if isinstance(distribution, tfd.Categorical):
             given = distribution.probs if distribution.logits is None else distribution.logits
             return cls(0, given.shape[-1] - 1)
         if isinstance(distribution, tfd.Bernoulli):
             return cls(0, 1)
-        support = getattr(distribution, "support", None)  # of ours
+        support = getattr(distribution, "support", None)  # only our own have it
         if support is None and distribution.dtype.is_integer:
             return cls()
         return support if isinstance(support, cls) else None
 
     @property
     def legal(self) -> int:
-        """One of them."""
+        """An integer in the support."""
         return self.low or 0
 
     def __str__(self):
@@ -105,10 +108,10 @@ class IntegerSupport(Support):
             super()._check_integer_dtype(name, dtype)
 
     def _contains(self, library, x):
-        """Elementwise; `library` is numpy or TensorFlow."""
+        """Checks each value; `library` is numpy or TensorFlow."""
         if tf.as_dtype(x.dtype).is_floating:
             finite = np.isfinite if library is np else tf.math.is_finite
-            if x.dtype in ("float16", "bfloat16"):  # which would round the bounds
+            if x.dtype in ("float16", "bfloat16"):  # which would round the bounds in the comparison
                 x = x.astype(np.float32) if library is np else tf.cast(x, tf.float32)
             contained = finite(x) & library.equal(library.floor(x), x)
         else:  # in x's own dtype, bounds might wrap around
@@ -121,7 +124,7 @@ class IntegerSupport(Support):
 
 @dataclasses.dataclass(frozen=True)
 class RealSupport(Support):
-    """All finite numbers, as far as is known.
+    """All finite numbers, the support where nothing else is known.
 
     Args:
       legal: a number at which the density is positive. Default 0.
@@ -134,8 +137,8 @@ class RealSupport(Support):
     legal: float = 0.0
 
     @classmethod
-    def of_conditional(cls, distribution) -> "RealSupport":
-        """That of a scalar distribution, whose bijector from the real line knows a legal value."""
+    def of_conditional(cls, distribution: tfd.Distribution) -> "RealSupport":
+        """Returns the support of a scalar distribution, with a legal value from its bijector."""
         try:
             bijector = distribution.experimental_default_event_space_bijector()
             return cls(float(bijector.forward(tf.zeros([], distribution.dtype))))

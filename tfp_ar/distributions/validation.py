@@ -1,7 +1,8 @@
-"""Checks that a distribution_fn and an input_transform fit a network; what is known of them."""
+"""Checks that a distribution_fn and an input_transform fit a network."""
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tfp_ar.distributions.inversion import takes_uniforms
 from tfp_ar.distributions.support import IntegerSupport, RealSupport, Support
 from tfp_ar.internal import checks
 from tfp_ar.internal.compiled_network import CompiledNetwork
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 from tfp_ar.networks.generation.reference import CACHED
 
 tfd = tfp.distributions
@@ -20,10 +22,10 @@ _NUM_PROBES = 9  # values that an input_transform is tried on
 
 @dataclasses.dataclass(frozen=True)
 class Conditional:
-    """The properties of the conditional distributions that do not depend on their parameters.
+    """The properties of conditional distributions that do not depend on their parameters.
 
     Args:
-      dtype: of their values.
+      dtype: the dtype of their values.
       support: the values that they are over.
       takes_uniforms: whether `sample_from_uniform` samples them.
     """
@@ -33,19 +35,19 @@ class Conditional:
     takes_uniforms: bool
 
 
-def check_distribution_fn(distribution_fn, network) -> Conditional:
-    """Tries `distribution_fn` on parameters of the network's shape, once for each of them.
+def check_distribution_fn(distribution_fn: Callable, network: AutoregressiveNetwork) -> Conditional:
+    """Tries `distribution_fn` on parameters of the network's shape, once per network.
 
     Raises:
       TypeError: if it is not callable, not hashable, or does not return a distribution.
-      ValueError: if it fails on `network.num_params` parameters, its distributions are not one
-        scalar for each variable, or it reads variables.
+      ValueError: if it fails on `network.num_params` parameters, does not return one scalar
+        distribution per variable, or reads variables.
     """
     checks.hashable_function("distribution_fn", distribution_fn)
 
     def check(network):
         checks.num_params(distribution_fn, network.num_params)
-        with tf.init_scope():  # values, also where a distribution is made inside a tf.function
+        with tf.init_scope():  # eager values, also when constructed inside a tf.function
             event = list(network.event_shape)
             distribution = _try(distribution_fn, network, [1, *event], ["...", *event])
             _try(distribution_fn, network, [1], ["..."])  # as the sequential pass calls it
@@ -101,13 +103,18 @@ def _refuse_variables(distribution_fn, network, distribution):
     )
 
 
-def check_input_transform(input_transform, network, support: Support, sampling) -> None:
-    """Tries `input_transform` on values of the support, once for each network.
+def check_input_transform(
+    input_transform: Callable | None,
+    network: AutoregressiveNetwork,
+    support: Support,
+    sampling: str,
+) -> None:
+    """Tries `input_transform` on values of the support, once per network.
 
     Raises:
       TypeError: if it is not callable or not hashable.
       ValueError: if it does not keep shape and dtype, is not elementwise, or reads variables; or if
-        the network's own `generate`, which 'cached' sampling calls, does not take it.
+        the network's own `generate`, which 'cached' sampling calls, does not take the argument.
     """
     if input_transform is None:
         return
@@ -170,12 +177,12 @@ def _probes(support):
     return np.round(np.linspace(low, high, _NUM_PROBES))
 
 
-def variables_in_rows(network, num_rows) -> int:
+def variables_in_rows(network: AutoregressiveNetwork, num_rows: int) -> int:
     """Returns the number of variables in the first rows, which must be the first to be drawn.
 
     Raises:
-      TypeError: if `num_rows` is no integer.
-      ValueError: if it is out of range, or the network's order begins otherwise.
+      TypeError: if `num_rows` is not an integer.
+      ValueError: if it is out of range, or the network's order does not begin with these rows.
     """
     height, *row = network.event_shape
     num_rows = checks.int_between("num_rows", num_rows, 0, height)

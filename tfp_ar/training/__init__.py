@@ -1,4 +1,4 @@
-"""Training of distributions the Keras way."""
+"""Training of distributions with Keras."""
 
 from tfp_ar.training.density_model import DensityModel
 

@@ -1,8 +1,12 @@
-"""What `DensityModel` takes as data: values, alone or with what they are conditioned on."""
+"""The data of `DensityModel`: values, alone or with their conditioning."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_ar.conditioning import forwarding
 from tfp_ar.conditioning.spec import map_conditions
@@ -10,15 +14,17 @@ from tfp_ar.distributions import AutoregressiveDistribution, Dequantized
 from tfp_ar.distributions.support import IntegerSupport
 from tfp_ar.internal import checks, shapes
 
+tfd = tfp.distributions
+
 VALUE, CONDITION = "value", "conditional_input"
 _FORMS = "value, (value, conditional_input) or a dict with these two keys"
 
 
-def unpack(element) -> tuple:
-    """(value, conditional_input or None) from an element of a dataset.
+def unpack(element: Any) -> tuple[Any, Any]:
+    """Returns (value, conditional_input or None) from an element of a dataset.
 
     Raises:
-      TypeError, ValueError: if it has none of the forms that are known.
+      TypeError, ValueError: if the element does not have one of the known forms.
     """
     if isinstance(element, dict):
         if VALUE not in element or set(element) - {VALUE, CONDITION}:
@@ -36,23 +42,23 @@ def unpack(element) -> tuple:
     return element[0], element[1] if len(element) == 2 else None
 
 
-def refuse_weights(method, kwargs) -> None:
-    """Raises a TypeError for keyword arguments of a method of Keras that weight examples."""
+def refuse_weights(method: str, kwargs: Iterable[str]) -> None:
+    """Raises a TypeError for keyword arguments of a Keras method that weight examples."""
     refused = {"class_weight", "sample_weight"} & set(kwargs)
     if refused:
         raise TypeError(f"{method}: expected no weights of examples, got {sorted(refused)}.")
 
 
-def is_stream(x) -> bool:
-    """Whether x is a dataset that gives batches by itself, not an array."""
+def is_stream(x: Any) -> bool:
+    """Returns True if x is a dataset that yields batches itself, not an array."""
     return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or hasattr(x, "__next__")
 
 
-def pair(x, y, conditional_input) -> tuple:
-    """(x, conditioning): the latter may be passed in y's place, or with x in a tuple or dict.
+def pair(x: Any, y: Any, conditional_input: Any) -> tuple[Any, Any]:
+    """Returns (x, conditioning); the latter may be passed as y, or with x in a tuple or dict.
 
     Raises:
-      ValueError: if it is passed twice.
+      ValueError: if the conditioning is passed twice.
     """
     x, inside = unpack(x) if isinstance(x, (tuple, dict)) else (x, None)
     passed = [c for c in (inside, y, conditional_input) if c is not None]
@@ -61,11 +67,11 @@ def pair(x, y, conditional_input) -> tuple:
     return x, passed[0] if passed else None
 
 
-def split(x, condition, fraction) -> tuple:
-    """Takes the last rows of arrays for validation: (x, condition, validation data).
+def split(x: Any, condition: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Splits off the last rows of arrays; returns (x, condition, validation data).
 
     Raises:
-      ValueError: if x is no array, or nothing would be left on one side.
+      ValueError: if x is a dataset, or one side would have no rows.
     """
     if is_stream(x):
         raise ValueError("validation_split: expected 0 for a dataset, which you have to split.")
@@ -78,11 +84,19 @@ def split(x, condition, fraction) -> tuple:
     return x[:rows], map_conditions(lambda part: part[:rows], condition), held_out
 
 
-def batches(distribution, x, condition, batch_size, shuffle, seed, position):
-    """What Keras reads batches from: a dataset as it is, or `ArrayBatches`; both checked.
+def batches(
+    distribution: tfd.Distribution,
+    x: Any,
+    condition: Any,
+    batch_size: int | None,
+    shuffle: bool,
+    seed: int,
+    position: Callable[[], int],
+) -> Any:
+    """Returns what Keras reads batches from: a dataset as it is, or `ArrayBatches`; both checked.
 
     Raises:
-      TypeError, ValueError: for data that do not fit the distribution.
+      TypeError, ValueError: if the data do not fit the distribution.
     """
     if not is_stream(x):
         return ArrayBatches(distribution, x, condition, batch_size, shuffle, seed, position)
@@ -95,11 +109,12 @@ def batches(distribution, x, condition, batch_size, shuffle, seed, position):
     return x
 
 
-def check_stream(distribution, x) -> None:
-    """Checks what is known of the batches of a dataset, before the first is read.
+def check_stream(distribution: tfd.Distribution, x: Any) -> None:
+    """Checks the element spec of a dataset, before the first batch is read.
 
     Raises:
-      TypeError, ValueError: if a shape is wrong, or conditioning missing, wrong or not wanted.
+      TypeError, ValueError: if a shape is wrong, or conditioning is missing, invalid or not
+        expected.
     """
     if isinstance(x, tf.data.Dataset):
         value, condition = unpack(x.element_spec)
@@ -119,35 +134,37 @@ def _check_batch(distribution, shape, condition):
 class ArrayBatches(keras.utils.PyDataset):
     """Batches of arrays, whose order is a function of the seed and the step alone.
 
-    Batch b of all training is the same in whatever process it is drawn, so that training resumes at
-    the right place.
+    Batch b of a training run is the same in every process, so that training resumes at the right
+    place.
 
     Args:
-      distribution: what the values are checked against.
+      distribution: the distribution that the values are checked against.
       value: array [n, *event].
-      condition: array [n, ...], a dict of such, or None.
-      batch_size: rows a batch; the last of an epoch has the rest. Default None: all in one.
-      shuffle: whether each epoch has an order of its own.
-      seed: of the orders.
-      position: function without arguments: the number of batches drawn before this epoch.
+      condition: array [n, ...], a dict of such arrays, or None.
+      batch_size: rows per batch; the last batch of an epoch has the rest. Default None: all rows in
+        one batch.
+      shuffle: whether each epoch has its own order. Default False.
+      seed: seed of the orders. Default 0.
+      position: function without arguments that returns the number of batches drawn before this
+        epoch. Default: a function that returns 0.
 
     Attributes:
       skipped: batches to leave out before the first, so that an epoch begins with a new order.
 
     Raises:
-      TypeError, ValueError: for values of the wrong shape, NaN, infinite or out of the support, and
-        for conditioning that is missing, wrong or not wanted.
+      TypeError, ValueError: if values have the wrong shape, are NaN or infinite, or are not in the
+        support; or if the conditioning is missing, invalid or not expected.
     """
 
     def __init__(
         self,
-        distribution,
-        value,
-        condition,
-        batch_size=None,
-        shuffle=False,
-        seed=0,
-        position=lambda: 0,
+        distribution: tfd.Distribution,
+        value: Any,
+        condition: Any,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        position: Callable[[], Any] = lambda: 0,
     ):
         super().__init__()
         value = _as_numbers("x", value)
@@ -157,7 +174,7 @@ class ArrayBatches(keras.utils.PyDataset):
         _check_finite("x", value)
         if isinstance(distribution, (AutoregressiveDistribution, Dequantized)):
             distribution.support.check(value, "x")
-        elif distribution.dtype.is_integer:  # the cast to it would cut off the rest
+        elif distribution.dtype.is_integer:  # the cast would cut off fractions
             IntegerSupport().check(value, "x")
         self._value, self._condition = value, condition
         self._dtype = distribution.dtype.as_numpy_dtype
@@ -167,22 +184,22 @@ class ArrayBatches(keras.utils.PyDataset):
         )
         self._shuffle, self._seed, self._position = shuffle, seed, position
         self._before_epoch = self._first = self.skipped = 0
-        self._order = None, None  # of which epoch, and the order
+        self._order: tuple = (None, None)  # the epoch, and its order
 
     @property
-    def num_batches(self):
-        """Batches an epoch."""
+    def num_batches(self) -> int:
+        """The number of batches per epoch."""
         return -(-len(self._value) // self._batch_size)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_batches
 
-    def on_epoch_begin(self):
-        """Asks for the position, in Keras' own thread."""
+    def on_epoch_begin(self) -> None:
+        """Reads the position; Keras calls this in its own thread."""
         self._before_epoch = int(self._position()) + self.skipped
 
-    def __getitem__(self, index):
-        """Batch `index` after the beginning of this pass over the data."""
+    def __getitem__(self, index: int) -> tuple:
+        """Returns batch `index`, counted from the beginning of this pass over the data."""
         if index == 0:
             self._first = self._before_epoch
         epoch, number = divmod(self._first + index, self.num_batches)

@@ -1,6 +1,10 @@
 """A Keras model around a distribution, for `compile`, `fit` and `evaluate`."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -15,47 +19,47 @@ from tfp_ar.training.averaging_model import AveragingModel
 tfd = tfp.distributions
 
 _BATCH_SIZE = 32  # Keras' own default
-_MASKS_PER_STEP = 256  # may be drawn before they meet those of the next step
-_SEEDS = 2**31  # what Keras takes a seed for, whatever the dtype of its state
+_MASKS_PER_STEP = 256  # masks per step that do not repeat those of the next
+_SEEDS = 2**31  # the number of seeds that Keras takes, whatever the dtype of its state
 
 
 class DensityModel(AveragingModel):
-    """Maximum likelihood for any distribution, the Keras way.
+    """Keras model that trains any distribution by maximum likelihood.
 
         loss = mean over the batch of -log_prob(x) / (d log 2) + regularisation, in bits/dim
 
     Keras sees every variable: those of the networks, and those of the rest of the distribution
     (its base, its other bijectors) as well, for training, `save_weights`, callbacks and averaging.
-    The distribution itself stays what it is, with its variables trained.
+    The distribution itself remains the same object; training changes its variables.
 
     Everything random in training is a function of `seed` and the number of steps taken: the order
     of arrays, the noise of a `tfp_ar.Dequantized`, dropout masks. Training that was killed and is
-    resumed from `keras.callbacks.BackupAndRestore` repeats, on a CPU, bit for bit what it would
-    have been; with a `save_freq` in steps, Keras itself begins the epoch again. (A tf.data pipeline
-    has an order of its own: make that a function of the epoch. Callbacks such as EarlyStopping
-    start afresh, as Keras does not save their state.)
+    resumed from `keras.callbacks.BackupAndRestore` ends, on a CPU, bit for bit as it would have
+    without the interruption; with a `save_freq` in steps, Keras itself begins the epoch again. (A
+    tf.data pipeline has its own order: make that a function of the epoch. Callbacks such as
+    EarlyStopping start afresh, as Keras does not save their state.)
 
     With an optimizer that averages (`use_ema=True`), `evaluate`, `predict` and `save_weights` use
     the averages during training, and `fit` leaves them in the weights. `SwapEMAWeights` is not
-    needed; anything else has `with model.averaged_weights():`.
+    needed; other code gets the averages within `with model.averaged_weights():`.
 
     Args:
       distribution: a tfd.Distribution of known event shape whose `log_prob` is to be maximised.
-      seed: an int from 0. Default 0.
-      name: default 'density_model'.
+      seed: an int in 0..2^31 - 1. Default 0.
+      name: name of the model. Default 'density_model'.
 
-    Methods take data as x, an array [n, *event] or a dataset of batches; and, if the distribution
-    is conditioned, `conditional_input`, an array [n, ...] (or a dict of such), which may also stand
-    in y's place. Elements of datasets are x, (x, conditional_input) or a dict with the keys 'value'
-    and 'conditional_input'.
+    Methods take data as x, an array [n, *event] or a dataset of batches. If the distribution is
+    conditioned, they also take `conditional_input`, an array [n, ...] (or a dict of such arrays),
+    which may be passed as y, too. Elements of datasets are x, (x, conditional_input) or a dict with
+    the keys 'value' and 'conditional_input'.
 
     For mixed precision, give the networks a mixed policy (`WaveNet(..., dtype="mixed_bfloat16")`):
     densities stay in the dtype of the distribution. With "mixed_float16", wrap the optimizer in
     `keras.optimizers.LossScaleOptimizer`.
 
     Raises:
-      TypeError, ValueError: if `distribution` is no distribution of a known event shape, or `seed`
-        no int from 0.
+      TypeError, ValueError: if `distribution` is not a distribution of a known event shape, or
+        `seed` is not an int in 0..2^31 - 1.
 
     >>> base = tfd.Sample(tfd.Normal(0.0, 1.0), [4])
     >>> network = tfp_ar.networks.WaveNet([4])
@@ -70,7 +74,7 @@ class DensityModel(AveragingModel):
     TensorShape([3, 4])
     """
 
-    def __init__(self, distribution, seed=0, name="density_model"):
+    def __init__(self, distribution: tfd.Distribution, seed: int = 0, name: str = "density_model"):
         if not isinstance(distribution, tfd.Distribution):
             raise TypeError(f"distribution: expected a tfd.Distribution, got {distribution!r}.")
         shape = distribution.event_shape
@@ -82,7 +86,7 @@ class DensityModel(AveragingModel):
                 f"{distribution.batch_shape}. Pass conditional_input to fit instead of binding it, "
                 "or wrap the distribution in tfd.Independent."
             )
-        # Of that dtype, lest Keras cast x to what the global policy computes in.
+        # Without this dtype, Keras would cast x to that of the global policy.
         super().__init__(name=name, dtype=forwarding.float_dtype(distribution).name)
         self.seed = check_seed("seed", seed)
         self.distribution = distribution
@@ -91,9 +95,9 @@ class DensityModel(AveragingModel):
         self.built = True
 
     def _adopt_variables(self):
-        """Shows Keras the networks, and as variables of its own what else the distribution has."""
+        """Gives Keras the networks, and the distribution's other variables as the model's own."""
         networks = tf_private.keras_layers(self.distribution)
-        for i, network in enumerate(networks):  # attributes: TensorFlow does not look into lists
+        for i, network in enumerate(networks):  # attributes, as TensorFlow does not look into lists
             setattr(self, f"network_{i}", network)
         raw = {id(tf_private.raw_variable(v)) for layer in networks for v in layer.variables}
         self.other_variables = [
@@ -102,8 +106,14 @@ class DensityModel(AveragingModel):
         ]
         self._masks = DropoutMasks(networks)
 
-    def call(self, inputs, conditional_input=None, training=None, seed=None):
-        """Nats log_prob(x) of x [n, *event]: [n].
+    def call(
+        self,
+        inputs: Any,
+        conditional_input: Any = None,
+        training: bool | None = None,
+        seed: Any = None,
+    ) -> tf.Tensor:
+        """Computes log_prob(x) in nats, [n].
 
         Args:
           inputs: x, [n, *event].
@@ -115,8 +125,8 @@ class DensityModel(AveragingModel):
 
     # Steps ---------------------------------------------------------------------------------------
 
-    def train_step(self, batch):
-        """One step of the optimizer on one batch."""
+    def train_step(self, batch: Any) -> dict[str, Any]:
+        """Takes one step of the optimizer on one batch; returns the metrics."""
         x, condition = data.unpack(batch)
         step = tf_private.steps_taken(self.optimizer)
         self._masks.set(self.seed, step)
@@ -131,15 +141,15 @@ class DensityModel(AveragingModel):
         self.optimizer.apply(gradients, variables)
         return self._update_metrics(loss, log_prob)
 
-    def test_step(self, batch):
-        """Bits per dimension of one batch, with noise that is a function of the place in x."""
+    def test_step(self, batch: Any) -> dict[str, Any]:
+        """Evaluates one batch, with noise that is a function of its position in x."""
         x, condition = data.unpack(batch)
         seed = stream_seed(self.seed, Stream.EVALUATION, self._bits.count)
         log_prob = self.call(x, condition, training=False, seed=seed)
         return self._update_metrics(self._loss(log_prob), log_prob)
 
-    def predict_step(self, batch):
-        """Log-probabilities of one batch in nats; all batches get the same noise."""
+    def predict_step(self, batch: Any) -> tf.Tensor:
+        """Computes log_prob of one batch in nats; all batches get the same noise."""
         x, condition = data.unpack(batch)
         return self.call(x, condition, seed=stream_seed(self.seed, Stream.EVALUATION, 0))
 
@@ -157,7 +167,7 @@ class DensityModel(AveragingModel):
 
     # Keras' methods ------------------------------------------------------------------------------
 
-    def compile(self, optimizer, **kwargs):
+    def compile(self, optimizer: Any, **kwargs: Any) -> None:
         """Sets the optimizer.
 
         Args:
@@ -166,7 +176,7 @@ class DensityModel(AveragingModel):
             ("auto") Keras compiles on GPUs only.
 
         Raises:
-          TypeError: for `loss`, `metrics` and the like: the loss is the likelihood.
+          TypeError: if `loss`, `metrics` or the like is given; the loss is always -log_prob.
         """
         taken = {"jit_compile", "run_eagerly", "steps_per_execution"}
         if set(kwargs) - taken:
@@ -175,40 +185,41 @@ class DensityModel(AveragingModel):
                 f"-log_prob, got {sorted(set(kwargs) - taken)}."
             )
         super().compile(optimizer=optimizer, **kwargs)
-        if not self.optimizer.built:  # so that there is a place for what a file holds
+        if not self.optimizer.built:  # a file's optimizer state needs variables to go to
             self.optimizer.build(self.trainable_variables)
         self._averages.finish()
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
         *,
-        conditional_input=None,
-        callbacks=None,
-        validation_data=None,
-        validation_split=0.0,
-        shuffle=True,
-        **kwargs,
-    ):
-        """Trains; see the class and `keras.Model.fit`.
+        conditional_input: Any = None,
+        callbacks: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains the distribution; see the class and `keras.Model.fit`.
 
         Args:
           x: array [n, *event], or a dataset of batches.
-          y: `conditional_input`, for those who pass it by place.
-          batch_size: rows a batch of an array. Default 32.
+          y: `conditional_input`, passed by position. Default None.
+          batch_size: rows per batch of an array. Default 32.
           conditional_input: array [n, ...], if x is an array and the distribution is conditioned.
           callbacks: as in Keras.
           validation_data: x, (x, conditional_input) or a dataset.
-          validation_split: the fraction of the arrays, the last rows, to validate on instead.
-          shuffle: whether arrays get a new order in each epoch.
+          validation_split: the fraction of the arrays' rows, taken from the end, to validate on if
+            there are no validation_data. Default 0.
+          shuffle: whether arrays get a new order in each epoch. Default True.
           **kwargs: `epochs`, `verbose`, `initial_epoch`, ..., as in Keras.
 
         Returns: Keras' History, with 'loss' and 'bits_per_dim', and 'val_' of each.
 
         Raises:
-          TypeError, ValueError: for data that do not fit the distribution, before any step.
+          TypeError, ValueError: if the data do not fit the distribution, before any step.
         """
         tf_private.assert_compiled(self, "fit")
         data.refuse_weights("fit", kwargs)
@@ -229,12 +240,12 @@ class DensityModel(AveragingModel):
             )
         before = self._steps()
 
-        def begin(_):  # behind callbacks that restore weights
+        def begin(_):  # last, after callbacks that restore weights
             self._averages.start_training()
             if isinstance(batches, data.ArrayBatches) and self._steps() == before:
-                batches.skipped = -before % batches.num_batches  # what came before is another fit's
+                batches.skipped = -before % batches.num_batches  # earlier ones were another fit's
 
-        def end(_):  # before callbacks that set weights: Keras has put in the averages
+        def end(_):  # first, before callbacks set weights: Keras has put in the averages
             self._averages.finish()
 
         first = keras.callbacks.LambdaCallback(on_train_end=end)
@@ -247,12 +258,20 @@ class DensityModel(AveragingModel):
             **kwargs,
         )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *, conditional_input=None, **kwargs):
-        """Mean loss and bits per dimension, with fixed noise; see `fit` for the data.
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *,
+        conditional_input: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Computes the mean loss and bits per dimension, with fixed noise; see `fit` for the data.
 
         Other arguments are those of `keras.Model.evaluate`.
         """
-        # Keras' own fit passes None.
+        # Keras' own fit passes sample_weight=None.
         data.refuse_weights("evaluate", {k for k, v in kwargs.items() if v is not None})
         kwargs.pop("sample_weight", None)
         if not kwargs.get(tf_private.CACHED_EVALUATION):
@@ -262,14 +281,23 @@ class DensityModel(AveragingModel):
         with self._averages.in_weights():
             return super().evaluate(x, batch_size=batch_size, **kwargs)
 
-    def predict(self, x, batch_size=None, *, conditional_input=None, **kwargs):
-        """log_prob of each row of x, in nats, as an array; see `fit` for the data."""
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        *,
+        conditional_input: Any = None,
+        **kwargs: Any,
+    ) -> np.ndarray:
+        """Computes log_prob of each row of x, in nats, as an array; see `fit` for the data."""
         x = self._batches(*data.pair(x, None, conditional_input), batch_size)
         with self._averages.in_weights():
             return super().predict(x, **kwargs)
 
-    def train_on_batch(self, x, y=None, *, conditional_input=None, **kwargs):
-        """One step on arrays."""
+    def train_on_batch(
+        self, x: Any, y: Any = None, *, conditional_input: Any = None, **kwargs: Any
+    ) -> Any:
+        """Takes one step of the optimizer on arrays."""
         tf_private.assert_compiled(self, "train_on_batch")
         x, *rest = data.ArrayBatches(self.distribution, *data.pair(x, y, conditional_input))[0]
         self._averages.start_training()
@@ -289,31 +317,31 @@ class DensityModel(AveragingModel):
     def _steps(self) -> int:
         return int(tf_private.steps_taken(self.optimizer))
 
-    def save(self, *args, **kwargs):
-        """Raises: Keras cannot write a TensorFlow Probability distribution as a config."""
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises NotImplementedError: Keras cannot write a TFP distribution as a config."""
         raise NotImplementedError(
             "DensityModel.save: expected save_weights(path), to load into a model made by the same "
-            "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs none. "
-            "In ModelCheckpoint, save_weights_only=True."
+            "code, or tfp_ar.export_saved_model(model.distribution, directory), which needs no "
+            "code. In ModelCheckpoint, save_weights_only=True."
         )
 
 
 class DropoutMasks:
-    """Sets the states of the seed generators in Keras layers.
+    """Setter of the states of the seed generators in Keras layers.
 
-    Keras draws each mask from a counter, which it does not save: training that is resumed would
-    have other masks.
+    Keras draws each mask from a counter, which it does not save: resumed training would have other
+    masks.
 
     Args:
       layers: built Keras layers.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Iterable[keras.Layer]):
         self._states = tuple(state for layer in layers for state in random_states(layer))
 
-    def set(self, seed: int, step) -> None:
+    def set(self, seed: int, step: Any) -> None:
         """Makes the masks drawn next a function of `seed` and `step`, an integer tensor."""
         counter = tf.cast(step, tf.int64) * _MASKS_PER_STEP % _SEEDS
         for i, state in enumerate(self._states):
-            # A seed for each: blocks drop independently of each other.
+            # With one seed for all, the masks of all blocks would be the same.
             state.assign(tf.cast(tf.stack([(seed + i) % _SEEDS, counter]), state.dtype))

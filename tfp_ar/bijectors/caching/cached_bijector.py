@@ -1,7 +1,8 @@
-"""Bijectors that TFP's caches may rely on while their weights are trained."""
+"""Bijectors that are safe in TFP's caches while their weights are trained."""
 
 import abc
 import itertools
+from collections.abc import Hashable
 
 import tensorflow_probability as tfp
 
@@ -11,13 +12,14 @@ tfb = tfp.bijectors
 
 
 class CachedBijector(tfb.Bijector):
-    """A bijector in whose hash the version of its weights and any open tape take part.
+    """Bijector whose hash includes the version of its weights and any open tape.
 
-    The caches of TFP's compositions (`tfb.Chain`'s, say) find a bijector's answers by that hash:
-    they must not answer for other weights, nor give a tape what was computed outside it.
+    The caches of TFP's compositions (that of `tfb.Chain`, say) find a bijector's results by that
+    hash. They must not return results of other weights, nor give a tape a result computed outside
+    it.
 
-    A subclass has a `WeightsAwareCache`, hence maps that give a tensor and what else is known of
-    the pair.
+    A subclass has a `WeightsAwareCache`, for which its maps return a tensor and attributes of the
+    pair.
     """
 
     @abc.abstractmethod
@@ -29,7 +31,7 @@ class CachedBijector(tfb.Bijector):
         """Returns x, and a dict of attributes of the pair: 'ildj' and 'version', if known."""
 
     @abc.abstractmethod
-    def weights_version(self):
+    def weights_version(self) -> Hashable:
         """Returns a hashable value that is the same only while the weights are."""
 
     def _state(self) -> dict:
@@ -62,18 +64,18 @@ class CachedBijector(tfb.Bijector):
 
 
 class UniqueHash:
-    """Equal to all of its kind, with a hash that no other has.
+    """Object equal to all of its class, with a hash that no other has.
 
-    In what a cache hashes, it makes every question a new one, and leaves equality as it is.
+    As part of a cache's key, it makes every request a new one, and leaves equality as it is.
     """
 
     _numbers = itertools.count()
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._number = next(self._numbers)
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, UniqueHash)
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._number)

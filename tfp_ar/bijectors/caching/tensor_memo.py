@@ -1,4 +1,4 @@
-"""The same tensor for the same value."""
+"""Conversion to tensors that gives the same tensor for the same value."""
 
 import weakref
 from collections.abc import Hashable
@@ -13,11 +13,11 @@ from tfp_ar.internal import tf_private
 
 
 class TensorMemo:
-    """Turns values into tensors, the same tensor as long as the value stays the same.
+    """Converter of values to tensors, the same tensor as long as the value stays the same.
 
-    TFP's caches know tensors by identity. An array that is converted at every call, or a variable
-    that is read, would never be found in them: `log_prob` would sample. And an array that is
-    changed in place must not be taken for what it was.
+    TFP's caches identify tensors by `is`. An array that is converted at every call, or a variable
+    that is read at every call, would never be found in them: `log_prob` would sample. An array that
+    was changed in place must give a new tensor, though.
 
     Args:
       dtype: the tensors' dtype.
@@ -39,7 +39,7 @@ class TensorMemo:
 
     @staticmethod
     def key(value: Any) -> Hashable:
-        """Returns what is equal, and of equal hash, only for the same value."""
+        """Returns a key that is equal, and has an equal hash, only for the same value."""
         value = _plain(value)
         if isinstance(value, tf.Variable):
             return ("variable", value.ref(), _version_of(value)())
@@ -56,7 +56,7 @@ class TensorMemo:
         return tensor
 
 
-_versions: dict = {}  # of variables by their id, as long as they live
+_versions: dict = {}  # by the variables' ids, as long as these live
 
 
 def _version_of(variable) -> WeightsVersion:
@@ -69,14 +69,14 @@ def _version_of(variable) -> WeightsVersion:
 
 
 def _plain(value):
-    """Returns a Keras variable as its tf.Variable, and what is no tensor as an array."""
+    """Returns the tf.Variable of a Keras variable, a tensor as it is, all else as an array."""
     if isinstance(value, keras.Variable):
         return tf_private.raw_variable(value)
     return value if tf.is_tensor(value) else np.asarray(value)
 
 
 def _graph():
-    """Returns what tells the graph under construction from others; None in eager execution."""
+    """Returns a key of the graph under construction; None in eager execution."""
     if tf.executing_eagerly():
         return None
     return tf_private.graph_key(tf.compat.v1.get_default_graph())

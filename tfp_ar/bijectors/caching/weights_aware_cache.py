@@ -1,7 +1,8 @@
-"""A bijector cache that gives no stale answers."""
+"""A bijector cache that returns no stale results, and the weights version that it needs."""
 
 import weakref
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,20 +12,20 @@ from tfp_ar.internal.tfp_private import cache_util
 
 
 class WeightsAwareCache(cache_util.BijectorCacheWithGreedyAttrs):
-    """Remembers pairs (u, x) of one bijector and their log-det, as long as they are right.
+    """Cache of pairs (u, x) of one bijector and their log-det, as long as they are valid.
 
-    With each pair it keeps the version of the weights that it was computed with, and forgets the
-    pair when the weights are others, or when a tape asks that was opened later.
+    It keeps the weights version with each pair, and forgets the pair when the weights have changed,
+    or when a tape that was opened later needs it.
 
     Args:
       bijector: a CachedBijector.
     """
 
-    def __init__(self, bijector):
+    def __init__(self, bijector: Any):
         super().__init__("_augmented_forward", "_augmented_inverse")
         # The base class would hash and compare the bijector with each entry; one cache per bijector
-        # needs neither.
-        self._owner = weakref.ref(bijector)
+        # does not need that.
+        self._owner: Callable[[], Any] = weakref.ref(bijector)
 
     def _invoke(self, input, fn_name, kwargs, attributes):
         owner = self._owner()
@@ -69,54 +70,55 @@ class WeightsAwareCache(cache_util.BijectorCacheWithGreedyAttrs):
 
 
 class PairCache(WeightsAwareCache):
-    """Remembers pairs alone, of a bijector whose log-det is not worth remembering."""
+    """Cache of pairs without the log-det, for bijectors that compute it cheaply."""
 
-    def forward_attributes(self, x, **kwargs):
-        """Returns no attributes: none is known, and none will be."""
+    def forward_attributes(self, x: tf.Tensor, **kwargs: Any) -> dict:
+        """Returns an empty dict: it keeps no attributes."""
         return {}
 
     inverse_attributes = forward_attributes
 
 
 class PassThroughCache:
-    """Stands in for TFP's cache in a bijector whose members have caches of their own.
+    """Replacement of TFP's cache in a bijector whose members have caches of their own.
 
     Args:
-      bijector: has `_forward` and `_inverse`.
+      bijector: a bijector with `_forward` and `_inverse`.
     """
 
-    def __init__(self, bijector):
-        self._owner = weakref.ref(bijector)
+    def __init__(self, bijector: Any):
+        self._owner: Callable[[], Any] = weakref.ref(bijector)
 
-    def forward(self, x, **kwargs):
-        """Calls the bijector."""
+    def forward(self, x: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        """Calls the bijector's `_forward`."""
         return self._owner()._forward(x, **kwargs)
 
-    def inverse(self, y, **kwargs):
-        """Calls the bijector."""
+    def inverse(self, y: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        """Calls the bijector's `_inverse`."""
         return self._owner()._inverse(y, **kwargs)
 
-    def forward_attributes(self, x, **kwargs):
-        """Returns no attributes: none are known."""
+    def forward_attributes(self, x: tf.Tensor, **kwargs: Any) -> dict:
+        """Returns an empty dict: it keeps no attributes."""
         return {}
 
     inverse_attributes = forward_attributes
 
-    def clear(self):
-        """Does nothing: there is nothing to clear."""
+    def clear(self) -> None:
+        """Does nothing, as there is nothing to clear."""
 
 
 class WeightsVersion:
-    """Tells whether variables may have changed: `version()` is equal only while they have not.
+    """Version of variables: `version()` is equal only while they have not changed.
 
-    Eagerly, it keeps the last values read: as long as they are held, any update must go to a new
-    buffer, so that comparing addresses finds every change (and contents tell apart a change from a
-    mere copy). While a graph is built, it counts the ops in it that may write to the variables.
+    In eager mode it keeps the last values read. As long as they are held, any update must go to a
+    new buffer, so that a comparison of addresses finds every change (and one of contents tells a
+    change from a mere copy). While a graph is built, it counts the ops that may write to the
+    variables.
 
     Args:
       variables: function without arguments that gives the list of tf.Variables.
 
-    Cost of a call: one read of each variable, without copying (some 20 microseconds each).
+    Cost: a call reads each variable once, without copying (some 20 microseconds per variable).
     """
 
     def __init__(self, variables: Callable):
@@ -144,7 +146,7 @@ def _same(a: tf.Tensor, b: tf.Tensor) -> bool:
     """Returns True if two eager tensors hold the same bits."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if "CPU" not in a.device or a.dtype == tf.bfloat16:  # of which there is no view of the memory
+    if "CPU" not in a.device or a.dtype == tf.bfloat16:  # memoryview cannot read these
         return bool(tf.reduce_all(tf.equal(_bits(a), _bits(b))))
     a, b = np.asarray(memoryview(a)), np.asarray(memoryview(b))
     same_place = a.__array_interface__["data"] == b.__array_interface__["data"]
@@ -152,5 +154,5 @@ def _same(a: tf.Tensor, b: tf.Tensor) -> bool:
 
 
 def _bits(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns the tensor's bytes: a NaN is not equal to itself, its bytes are."""
+    """Returns the tensor's bytes: a NaN is not equal to itself, but its bytes are."""
     return tensor if tensor.dtype == tf.bool else tf.bitcast(tensor, tf.uint8)

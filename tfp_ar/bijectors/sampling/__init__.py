@@ -1,1 +1,1 @@
-"""How a flow samples: one sequential pass, or fixed-point iteration; with gradients of either."""
+"""Sampling of flows, by a sequential pass or fixed-point iteration, with gradients of both."""

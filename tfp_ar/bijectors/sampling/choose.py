@@ -1,20 +1,22 @@
-"""The choice among the samplers: what ARFlowBijector's argument `sampling` means."""
+"""The choice of a sampler, by ARFlowBijector's argument `sampling`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tfp_ar.bijectors.sampling.fixed_point import FixedPoint, FixedPointSampler
 from tfp_ar.bijectors.sampling.sequential import SequentialSampler
 from tfp_ar.internal import checks
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 from tfp_ar.networks.generation.reference import SAMPLING
 
 FIXED_POINT = "fixed_point"
 
 
-def check_sampling(sampling: Any, network: Any) -> str | FixedPoint:
+def check_sampling(sampling: Any, network: AutoregressiveNetwork) -> str | FixedPoint:
     """Returns ARFlowBijector's argument `sampling` as 'cached', 'reference' or a FixedPoint.
 
     Raises:
-      ValueError: if it is none of them, or asks for blocks of a network that has none.
+      ValueError: if it is not one of these, or asks for blocks of a network without block passes.
     """
     if sampling == FIXED_POINT:
         return FixedPoint()
@@ -29,8 +31,12 @@ def check_sampling(sampling: Any, network: Any) -> str | FixedPoint:
 
 
 def make_sampler(
-    network: Any, transformer: Any, sampling: str | FixedPoint, jit_compile: bool
+    network: AutoregressiveNetwork,
+    transformer: Callable,
+    sampling: str | FixedPoint,
+    jit_compile: bool,
 ) -> SequentialSampler:
-    """Returns the sampler for what `check_sampling` gave."""
-    make = FixedPointSampler if isinstance(sampling, FixedPoint) else SequentialSampler
-    return make(network, transformer, sampling, jit_compile)
+    """Returns the sampler for a result of `check_sampling`."""
+    if isinstance(sampling, FixedPoint):
+        return FixedPointSampler(network, transformer, sampling, jit_compile)
+    return SequentialSampler(network, transformer, sampling, jit_compile)

@@ -1,4 +1,4 @@
-"""Fixed-point sampling: its options, the sampler, and a report of how it went."""
+"""Fixed-point sampling: its options, the sampler, and a report of its passes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,31 +26,32 @@ class FixedPoint:
 
         |x_new[i] - x[i]| <= tolerance * max(|x[i]|, |dx[i]/du[i]|),
 
-    and return x: to the tolerance, each x[i] is what the sequential pass makes of the variables
-    before it. The first k variables are exact after k passes, so that a block of V variables takes
-    V at most; the weaker variables depend on each other, the fewer. NaN and infinity never pass for
-    convergence. Where `max_iterations` are not enough, the network's cached sequential pass draws
-    the whole batch instead.
+    and return x: within the tolerance, each x[i] is what the sequential pass computes from the
+    variables before it. The first k variables are exact after k passes, so that a block of V
+    variables takes at most V passes; it takes fewer the less the variables depend on each other.
+    NaN and infinity never count as convergence. Where `max_iterations` passes are not enough, the
+    network's cached sequential pass draws the whole batch instead.
 
-    `ARFlowBijector(network, sampling='fixed_point')` takes the defaults here;
-    `sampling=FixedPoint(...)` other ones. `tfp_ar.bijectors.sampling_report` tells the number of
+    `ARFlowBijector(network, sampling='fixed_point')` takes the defaults below; for other options,
+    pass `sampling=FixedPoint(...)`. `tfp_ar.bijectors.sampling_report` returns the number of
     passes.
 
     Args:
-      tolerance: as above. Default None: 16 units of rounding of the dtype (2e-6 in float32).
-      max_iterations: passes a block, at most. Default 64.
-      block_size: positions of a block: steps of time of a WaveNet, rows of a GatedPixelCNN. Blocks
-        are solved one after the other, the past in caches, and a pass costs that of a block.
-        Default None: the whole event. Networks without `block_passes` of their own have no other;
-        a `networks.Flipped` has those of its network, in its direction.
+      tolerance: the tolerance above, below 1. Default None: 16 units of rounding of the dtype (2e-6
+        in float32).
+      max_iterations: the most passes per block. Default 64.
+      block_size: positions per block: time steps of a WaveNet, rows of a GatedPixelCNN. Blocks are
+        solved one after the other, with the past in caches, and a pass costs as much as its block.
+        Default None: the whole event, which is the only choice for networks without `block_passes`
+        of their own; a `networks.Flipped` has those of its network, in its direction.
 
-    Cost: for each block as many passes over it as the slowest sample of the batch needs, the one
-    that finds that nothing moves included, and one to fill the caches for the next block. Inside a
-    compiled function the cached pass is compiled, too, lest it be needed.
+    Cost: each block takes as many passes as the slowest sample of the batch needs, including the
+    pass that finds that nothing changes, and one pass to fill the caches for the next block. Inside
+    a compiled function the cached pass is compiled, too, in case it is needed.
 
     Raises:
-      TypeError, ValueError: if `tolerance` is no positive number below 1 (any x might pass by a
-        larger one), or `max_iterations` or `block_size` is no positive integer.
+      TypeError, ValueError: if `tolerance` is not a positive number below 1 (any x might pass a
+        larger one), or `max_iterations` or `block_size` is not a positive integer.
 
     References:
       Y. Song et al., Accelerating feedforward computation via parallel nonlinear equation solving,
@@ -77,26 +78,35 @@ class FixedPoint:
 
 
 class FixedPointSampler(SequentialSampler):
-    """x = T(u) as the solution of x = g(x): parallel passes until nothing moves.
+    """Sampler of x = T(u) as the solution of x = g(x): parallel passes until nothing changes.
 
-    The cached sampler draws what does not converge. Gradients are those of any sampler: x solves
-    the same equation.
+    The cached sampler draws batches that do not converge. Gradients are those of any sampler, as x
+    solves the same equation.
 
     Args:
       network: the AutoregressiveNetwork.
-      transformer: params [..., num_params] -> elementwise bijector; hashable.
+      transformer: function params [..., num_params] -> elementwise bijector; hashable.
       options: a FixedPoint.
       jit_compile: whether XLA compiles the passes.
     """
 
-    def __init__(self, network, transformer, options, jit_compile):
+    def __init__(
+        self,
+        network: AutoregressiveNetwork,
+        transformer: Callable,
+        options: FixedPoint,
+        jit_compile: bool,
+    ):
         super().__init__(network, transformer, CACHED, jit_compile)
         self._solve = SolvePass(transformer, options)
 
-    def report(self, u, *conditions):
+    def report(
+        self, u: tf.Tensor, *conditions: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draws x [B, *event_shape].
 
-        Returns: x, the passes it took [B, blocks], and whether it fell back [B].
+        Returns: x, the passes it took [B, blocks], and whether it fell back to the cached sampler
+          [B].
         """
         return self._report(self._compiled.weights(), u, *conditions)
 
@@ -113,7 +123,7 @@ class FixedPointSampler(SequentialSampler):
 
 @dataclasses.dataclass(frozen=True)
 class SolvePass:
-    """Parallel passes over blocks until nothing moves."""
+    """Parallel passes over blocks until nothing changes."""
 
     transformer: Callable
     options: FixedPoint
@@ -130,7 +140,7 @@ class SolvePass:
 
 
 class SamplingReport(NamedTuple):
-    """Samples, and how they came about; see `sampling_report`."""
+    """Samples with the passes that they took; see `sampling_report`."""
 
     x: tf.Tensor
     passes: tf.Tensor
@@ -140,9 +150,9 @@ class SamplingReport(NamedTuple):
 def sampling_report(
     bijector: tfp.bijectors.Bijector, u: Any, conditional_input: Any = None
 ) -> SamplingReport:
-    """Draws x = forward(u) by fixed-point iteration and tells how many passes it took.
+    """Draws x = forward(u) by fixed-point iteration and counts the passes that it took.
 
-    It works in a `tf.function`, too. Tapes do not see it: gradients are to be had from `forward`.
+    It works in a `tf.function`, too. No gradient flows through it: use `forward` for gradients.
 
     Args:
       bijector: an ARFlowBijector with `sampling='fixed_point'` or a FixedPoint.
@@ -150,17 +160,17 @@ def sampling_report(
       conditional_input: as the bijector takes it.
 
     Returns: a named tuple of
-      x: [..., *event_shape], what `bijector.forward(u)` is.
-      passes: int32 [..., blocks]; after how many passes over each block a sample had converged, the
-        pass that found so included. A batch takes as many as the slowest of its samples. 0 for
-        blocks that were not reached, as one before them had not converged.
+      x: [..., *event_shape], equal to `bijector.forward(u)`.
+      passes: int32 [..., blocks], the number of passes over each block after which a sample had
+        converged, including the pass that found so. A batch takes as many as the slowest of its
+        samples. 0 for blocks that were not reached because one before them did not converge.
       fell_back: bool [...], the same for all samples: whether the cached sampler had to draw them.
 
     Raises:
-      TypeError: if `bijector` is no ARFlowBijector that samples by fixed points.
-      ValueError: if a shape is wrong, or conditioning is missing or not wanted.
+      TypeError: if `bijector` is not an ARFlowBijector that samples by fixed-point iteration.
+      ValueError: if a shape is wrong, or conditioning is missing or not expected.
 
-    >>> network = tfp_ar.networks.WaveNet([8], dilations=[1])  # new: its variables do not couple
+    >>> network = tfp_ar.networks.WaveNet([8], dilations=[1])  # new: no variable depends on others
     >>> report = sampling_report(ARFlowBijector(network, sampling="fixed_point"), tf.ones([2, 8]))
     >>> print(report.passes.numpy().tolist(), report.fell_back.numpy())
     [[2], [2]] [False False]

@@ -1,4 +1,4 @@
-"""Gradients of sampling by implicit differentiation: parallel passes instead of the loop backwards.
+"""Gradients of sampling by implicit differentiation: parallel passes, not the loop in reverse.
 
 A sample solves x = g(x; theta) with g the transformer at the parameters of the parallel pass, and
 dg/dx strictly triangular in the network's order. A cotangent v on x is pulled back by
@@ -6,6 +6,8 @@ dg/dx strictly triangular in the network's order. A cotangent v on x is pulled b
 The fixed-point iteration for lambda ends after at most `event_size` steps, as dg/dx is nilpotent,
 and usually after far fewer.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +19,9 @@ MAX_ITERATIONS = 64
 TOLERANCE_IN_EPSILON = 16.0
 
 
-def implicit_vjp(g, x, theta, cotangent):
+def implicit_vjp(
+    g: Callable, x: tf.Tensor, theta: list[tf.Tensor], cotangent: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Pulls `cotangent` on x = g(x, theta) back to theta.
 
     Args:
@@ -27,8 +31,8 @@ def implicit_vjp(g, x, theta, cotangent):
       cotangent: like x.
 
     Returns: list of cotangents like `theta`, and a bool scalar: whether the iteration converged. If
-    it did not (strong coupling over a long range, where powers of dg/dx grow before they vanish),
-    the cotangents are not to be used.
+      it did not (with strong coupling over a long range, where powers of dg/dx grow before they
+      vanish), the cotangents must not be used.
     """
     pull_to_x, pull_to_theta = _linearized(g, x, theta)
     event_axes = list(range(1, x.shape.rank))
@@ -52,28 +56,30 @@ def implicit_vjp(g, x, theta, cotangent):
     return pull_to_theta(lam), converged
 
 
-def substitution_vjp(g, x, theta, cotangent, order):
+def substitution_vjp(
+    g: Callable, x: tf.Tensor, theta: list[tf.Tensor], cotangent: tf.Tensor, order: np.ndarray
+) -> list[tf.Tensor]:
     """Pulls `cotangent` on x = g(x, theta) back to theta, whatever the coupling.
 
-    Back-substitution: lambda, one variable after the other from the last in `order` to the first.
+    It finds lambda by back-substitution, from the last variable in `order` to the first.
 
     Args:
-      g: as that of `implicit_vjp`, like the next three.
-      x: the solution.
+      g: differentiable function (x, theta) -> like x.
+      x: the solution, [B, *event_shape].
       theta: list of float tensors.
       cotangent: like x.
-      order: the order that g is causal in, flat indices, first variable first.
+      order: flat indices in the order in which g is causal, first variable first.
 
     Returns: list of cotangents like `theta`.
 
-    Cost: a vector-Jacobian product of g for each variable; memory of one.
+    Cost: one vector-Jacobian product of g per variable, with the memory of a single one.
     """
     pull_to_x, pull_to_theta = _linearized(g, x, theta)
     last_first = tf.constant(order[::-1].copy(), tf.int32)
     index = tf.reshape(tf.range(len(order)), x.shape[1:])
 
     def substitute(k, lam):
-        # Entries not yet reached do not matter: this variable's hears of later variables only.
+        # Entries not yet reached do not matter: this one depends on those of later variables only.
         return k + 1, tf.where(index == last_first[k], cotangent + pull_to_x(lam), lam)
 
     _, lam = tf.while_loop(
@@ -87,7 +93,7 @@ def substitution_vjp(g, x, theta, cotangent, order):
 
 
 def _linearized(g, x, theta):
-    """The functions lambda -> (dg/dx)^T lambda and lambda -> (dg/dtheta)^T lambda, at x."""
+    """Returns the functions lambda -> (dg/dx)^T lambda and lambda -> (dg/dtheta)^T lambda."""
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, *theta])
         y = g(x, theta)

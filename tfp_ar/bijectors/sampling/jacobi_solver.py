@@ -1,25 +1,32 @@
-"""The solver of fixed-point sampling; `FixedPoint` says what it promises."""
+"""The solver of fixed-point sampling; see `FixedPoint` for the equation and the tolerance."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-# Of the default tolerance. The sequential pass itself rounds by a few.
+from tfp_ar.networks.generation.steps import BlockPasses
+
+# The default tolerance. The rounding of the sequential pass itself is a few of these units.
 TOLERANCE_IN_EPSILON = 16.0
 
 
-def solve(passes, transformer, noise, options):
+def solve(
+    passes: BlockPasses, transformer: Callable, noise: tf.Tensor, options: Any
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Solves x = transformer(params(x)).forward(noise), block after block.
 
     Args:
       passes: the network's `BlockPasses`: n blocks of V variables.
-      transformer: params [..., num_params] -> elementwise bijector.
+      transformer: function params [..., num_params] -> elementwise bijector.
       noise: [B, event_size].
       options: a FixedPoint.
 
     Returns:
       x [B, event_size]; the passes it took, int32 [B, n], 0 for blocks not reached; and a bool
-      scalar: whether all converged. If not, x is not to be used: blocks after the first that did
-      not are not even begun.
+      scalar: whether all blocks converged. If not, x must not be used: the blocks after the first
+      that did not converge are not computed.
     """
     number, size, event_size = passes.num_blocks, passes.block_variables, noise.shape[1]
     if passes.places is not None:
@@ -62,10 +69,10 @@ def _iterate(params_of, transformer, noise, counted, options):
     """Solves one block: x [B, V], the passes it took [B], and whether all rows converged.
 
     Args:
-      params_of: x [B, V] -> params [B, V, num_params].
-      transformer: params -> elementwise bijector.
+      params_of: function x [B, V] -> params [B, V, num_params].
+      transformer: function params -> elementwise bijector.
       noise: [B, V].
-      counted: which variables matter, bool [V].
+      counted: bool [V], False for padding.
       options: a FixedPoint.
     """
     enough = tf.reduce_sum(tf.cast(counted, tf.int32))  # passes after which x is exact
@@ -77,18 +84,18 @@ def _iterate(params_of, transformer, noise, counted, options):
     def improve(n, x, counts, finite, _):
         bijector = transformer(params_of(x))
         new = bijector.forward(noise)
-        # Where mu and exp(alpha) u cancel, x is small, but not what it was rounded with.
+        # Where mu and exp(alpha) u cancel, x is small, but its rounding is that of the terms.
         slope = tf.exp(bijector.forward_log_det_jacobian(noise, event_ndims=0))
         scale = tf.maximum(tf.abs(x), slope)
-        # False for NaN and, with the second condition, for infinite scales, which let all pass.
+        # False for NaN. Without the second condition, an infinite scale would let any x pass.
         close = (tf.abs(new - x) <= tolerance * scale) & tf.math.is_finite(scale)
         close = tf.reduce_all(close | ~counted, axis=-1)
         counts = tf.where(close, counts, tf.minimum(n + 2, enough))  # another pass, at least
         finite &= tf.reduce_all(tf.math.is_finite(new) | ~counted)
         done = tf.reduce_all(close)
-        # The x to return is the one whose residual was measured: each variable of it fits those
-        # before it, which where one is amplified need not be so of the new one. That is exact after
-        # `enough` passes, unless an infinity got through a mask (0 * inf is NaN).
+        # On convergence the result is the x whose residual was measured: each of its variables
+        # fits those before it. Those of `new` need not, where a variable is amplified. After
+        # `enough` passes `new` is exact, unless an infinity got through a mask (0 * inf is NaN).
         x = tf.where(done, x, new)
         return n + 1, x, counts, finite, done | (finite & (n + 1 >= enough))
 

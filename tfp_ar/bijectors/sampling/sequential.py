@@ -15,27 +15,32 @@ from tfp_ar.networks.generation.reference import is_reference, sequential_pass
 
 
 class SequentialSampler:
-    """x = T(u; conditions, weights) for flat batches, differentiable in all three.
+    """Sampler of x = T(u; conditions, weights) for flat batches, differentiable in all three.
 
-    The loop is compiled by XLA also when called eagerly. A compiled loop cannot be differentiated
-    from outside, not even be run under a tape: hence the custom gradient, by implicit
-    differentiation.
+    XLA compiles the loop, in eager mode too. A compiled loop cannot be differentiated from outside,
+    and cannot even run under a tape: hence the custom gradient, by implicit differentiation.
 
     Args:
       network: the AutoregressiveNetwork.
-      transformer: params [..., num_params] -> elementwise bijector; hashable.
+      transformer: function params [..., num_params] -> elementwise bijector; hashable.
       sampling: 'cached' (the network's own `generate`) or 'reference' (a parallel pass per
         variable).
       jit_compile: whether XLA compiles the passes.
     """
 
-    def __init__(self, network, transformer, sampling, jit_compile):
+    def __init__(
+        self,
+        network: AutoregressiveNetwork,
+        transformer: Callable,
+        sampling: str,
+        jit_compile: bool,
+    ):
         self._compiled = CompiledNetwork.of(network)
         self._transformer, self._sampling = transformer, sampling
         self._jit_compile = jit_compile
         self._generate = GeneratePass(transformer, sampling)
 
-    def __call__(self, u, *conditions):
+    def __call__(self, u: tf.Tensor, *conditions: tf.Tensor) -> tf.Tensor:
         """Draws x [B, *event_shape] from noise u of the same shape.
 
         Args:
@@ -61,13 +66,13 @@ class SequentialSampler:
         return sample(u, *conditions, *weights)
 
     def _draw(self, weights):
-        """Returns a function (u, *conditions) -> x, without gradients where a tape is open."""
+        """Returns a function (u, *conditions) -> x, which open tapes do not record."""
         return functools.partial(
             self._compiled.unrecorded(self._generate, self._jit_compile), weights
         )
 
     def _pull_back_once(self, weights, x, dx, u, *conditions):
-        """Does as `_pull_back`, but refuses derivatives, which would miss that x depends on u."""
+        """Calls `_pull_back`; refuses derivatives of it, which would miss that x depends on u."""
 
         @tf.custom_gradient
         def pull_back(x, dx, u, *conditions_and_weights):
@@ -75,7 +80,7 @@ class SequentialSampler:
             return tuple(self._pull_back(weights, x, dx, u, *conditions)), _refuse
 
         num_conditions = len(conditions)
-        # The weights are arguments only in order that a derivative in them is refused, too.
+        # The weights are arguments only so that a derivative in them is refused, too.
         pulled = iter(pull_back(x, dx, u, *conditions, *weights))
         theta = [u, *conditions, *weights]
         return [next(pulled) if tensor.dtype.is_floating else None for tensor in theta]
@@ -91,7 +96,7 @@ class SequentialSampler:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratePass:
-    """The sequential pass of a flow."""
+    """Sequential pass of a flow."""
 
     transformer: Callable
     sampling: str
@@ -112,7 +117,7 @@ class GeneratePass:
 
 @dataclasses.dataclass(frozen=True)
 class ImplicitPullBack:
-    """Cotangents of a sample by a few parallel passes; whether these were enough comes last."""
+    """Cotangents of a sample by a few parallel passes, and whether these were enough."""
 
     transformer: Callable
 
@@ -147,7 +152,7 @@ class ExactPullBack:
     ) -> list:
         """Returns cotangents on u, conditions and weights."""
         theta = _theta(network, u, conditional_input)
-        if is_reference(network, self.sampling):  # too costly to go through backwards
+        if is_reference(network, self.sampling):  # too costly to backpropagate through
             g = _fixed_point(network, self.transformer)
             return substitution_vjp(g, x, theta, dx, network.order)
         with tf.GradientTape() as tape:
@@ -157,9 +162,9 @@ class ExactPullBack:
 
 
 def _theta(network, u, conditional_input) -> list:
-    """Returns what x depends on: u, the conditions and the weights, as far as they are floats."""
+    """Returns the floats that x depends on, among u, the conditions and the weights."""
     conditions = network.conditioning.parse(conditional_input).values()
-    # Within the scope of a compiled function this gives the very tensors that it got.
+    # In the scope of a compiled function these are the tensors that it got as arguments.
     weights = [tf.convert_to_tensor(variable) for variable in network.variables]
     return [tensor for tensor in (u, *conditions, *weights) if tensor.dtype.is_floating]
 
@@ -176,10 +181,10 @@ def _fixed_point(network, transformer):
     return g
 
 
-def exact_unless(converged, result, exact):
+def exact_unless(converged: tf.Tensor, result: Any, exact: Callable[[], Any]) -> Any:
     """Returns `result` if the bool scalar `converged` is true, else exact().
 
-    Eagerly, `exact` is not even traced unless it is needed.
+    In eager mode, `exact` is not even traced unless it is needed.
     """
     if not tf.executing_eagerly():
         return tf.cond(converged, lambda: result, exact)

@@ -14,12 +14,12 @@ LOG_SCALE_BOUND = 7.0  # scales from 1/1100 to 1100
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """A `bijector_fn` for ARFlowBijector: x = mu + exp(alpha) u.
+    """Affine transformer, the default `bijector_fn` of ARFlowBijector: x = mu + exp(alpha) u.
 
         mu = params[..., 0],    alpha = bound * tanh(params[..., 1] / bound)
 
-    |alpha| < bound keeps exp(alpha) and its inverse finite whatever the network says; near 0 alpha
-    is params[..., 1] itself. Zero parameters give the identity.
+    |alpha| < bound keeps exp(alpha) and its inverse finite whatever the network returns; near 0,
+    alpha is params[..., 1] itself. Zero parameters give the identity.
 
     Args:
       log_scale_bound: the bound on |alpha|, above 0. The default of 7 allows scales from 1/1100 to
@@ -32,13 +32,13 @@ class Affine:
     """
 
     log_scale_bound: float = LOG_SCALE_BOUND
-    num_params = 2  # what it takes of each variable
+    num_params = 2  # per variable; without an annotation, as it is not a field
 
     def __post_init__(self):
         checks.positive_float("log_scale_bound", self.log_scale_bound)
 
-    def __call__(self, params):
-        """The bijector for params [..., 2]: acts elementwise on [...].
+    def __call__(self, params: tf.Tensor) -> tfb.Bijector:
+        """Returns the elementwise bijector on [...] for params [..., 2].
 
         Raises:
           ValueError: if the last dimension of `params` is not 2.

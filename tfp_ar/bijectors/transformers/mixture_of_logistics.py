@@ -1,6 +1,7 @@
 """The transformer of Flow++: the CDF of a mixture of logistics."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,54 +16,54 @@ tfb = tfp.bijectors
 
 @dataclasses.dataclass(frozen=True)
 class MixtureOfLogistics:
-    """A `bijector_fn` for ARFlowBijector: conditionals with several humps.
+    """Transformer whose conditionals may have several modes, a `bijector_fn` for ARFlowBijector.
 
         u = logit F(t),    t = (x - mu) / exp(alpha)
         F(t) = sum_k w[k] sigma((t - m[k]) / exp(s[k]))
 
-    a mixture of K logistic laws in units of the affine map around it, by which a network moves and
-    scales all of them together. The density direction, x to u, is a closed form. The other one is
-    solved by Newton's method inside a bracket, to a residual in u of 8 units of rounding of
-    max(1, |u|), or as near as floats x come to it.
+    a mixture of K logistic distributions in units of the affine map around it, which moves and
+    scales all of them together. The density direction, x to u, has a closed form. The sampling
+    direction is solved by Newton's method inside a bracket, to a residual in u of 8 units of
+    rounding of max(1, |u|), or as near as floats x come to it.
 
-    Of params [..., 3 K + 2], in this order:
+    From params [..., 3 K + 2], in this order:
 
-        mu = params,  alpha = bound tanh(params / bound)          as `Affine` has them
+        mu = params,  alpha = bound tanh(params / bound)          as in `Affine`
         w = softmax(params [K]),  m = offset + params [K],  s = bound tanh(params [K] / bound)
 
-    with offset spread evenly over [-spread, spread], so that components start apart and can be told
-    from one another; from equal ones they would never part. Zero parameters give, for all u,
+    with offset spread evenly over [-spread, spread], so that the components start apart: equal
+    components have equal gradients and would never separate. Zero parameters give, for all u,
 
         |x - u| <= log mean(exp(offset)) <= spread^2 / 2,
 
     which is 0.07 by default, and du/dx from 0.96 to 1: nearly the identity. With one component the
-    map is affine. If u has a logistic law, x has that of the mixture; if u is normal, its tails are
-    those of a normal law.
+    map is affine. If u has a logistic distribution, x has that of the mixture; if u is normal, x
+    has the tails of a normal distribution.
 
     Args:
       num_components: K. Default 4.
-      log_scale_bound: the bound on |alpha| and on |s|, above 0. Default 7, scales from 1/1100 to
-        1100 of the whole, and of each component in units of that.
+      log_scale_bound: the bound on |alpha| and on |s|, above 0. Default 7: scales from 1/1100 to
+        1100 for the whole mixture, and for each component in units of that scale.
       spread: how far apart components start, above 0, in units of their scale. Default 0.5.
 
-    Cost, for each variable: x to u, some 6 K exponentials and logarithms. u to x, in each step of a
-    sampling loop, K times as many to begin with, then as many as x to u in each iteration: 4 to 8
-    until the last of a batch is done, up to 14 where components are far apart, and never more than
-    72 in float32, 101 in float64. docs/flows.md has measurements. A derivative of x: once x to u
-    and its derivative, whatever the number of iterations.
+    Cost per variable: x to u takes some 6 K exponentials and logarithms. u to x takes, in each step
+    of a sampling loop, K times as many to begin with, then as many as x to u per iteration. There
+    are 4 to 8 iterations until the last of a batch is done, up to 14 where components are far
+    apart, and never more than 72 in float32, 101 in float64. docs/flows.md has measurements. A
+    derivative of x costs x to u and its derivative once, whatever the number of iterations.
 
     Derivatives of x in u and params are those of implicit differentiation, of all orders. On the
     plateau between components D scales apart they are of the order of exp(D/2).
 
     Raises:
-      TypeError, ValueError: if an argument is no number, or none above 0.
+      TypeError, ValueError: if an argument is not a number above 0.
 
     References:
       J. Ho et al., Flow++: Improving flow-based generative models with variational dequantization
         and architecture design, arXiv:1902.00275, 2019.
 
     >>> transformer = MixtureOfLogistics(num_components=2)
-    >>> raw = tf.constant([0.0, 0.0, 0.0, 0.0, -9.0, 9.0, 0.0, 0.0])  # humps at -9.5 and 9.5
+    >>> raw = tf.constant([0.0, 0.0, 0.0, 0.0, -9.0, 9.0, 0.0, 0.0])  # modes at -9.5 and 9.5
     >>> print(transformer(raw).forward([-2.0, -1.0, 1.0, 2.0]).numpy().round(1))
     [-10.7  -9.3   9.3  10.7]
     """
@@ -78,21 +79,21 @@ class MixtureOfLogistics:
 
     @property
     def num_params(self) -> int:
-        """What it takes of each variable: 3 K + 2."""
+        """The number of parameters per variable, 3 K + 2."""
         return 3 * self.num_components + 2
 
     @property
     def offsets(self) -> np.ndarray:
-        """Where the components are at zero parameters, float64 [K]."""
+        """The locations of the components at zero parameters, float64 [K]."""
         if self.num_components == 1:
             return np.zeros([1])
         return np.linspace(-self.spread, self.spread, self.num_components)
 
-    def __call__(self, params):
-        """The bijector for params [..., 3 K + 2]: acts elementwise on [...].
+    def __call__(self, params: Any) -> tfb.Bijector:
+        """Returns the elementwise bijector on [...] for params [..., 3 K + 2].
 
         Raises:
-          ValueError: if the last dimension of `params` is another one.
+          ValueError: if the last dimension of `params` is not 3 K + 2.
         """
         params = tf.convert_to_tensor(params)
         shapes.check_event_shape("params", params.shape.as_list(), [self.num_params])
@@ -105,7 +106,7 @@ class MixtureOfLogistics:
 
 
 class LogisticMixtureQuantile(NumericalForwardBijector):
-    """u = logit F(x), F the CDF of a mixture of logistics; elementwise.
+    """Bijector with inverse u = logit F(x), F the CDF of a mixture of logistics; elementwise.
 
         F(x) = sum_k w[k] sigma(z[k]),    z[k] = (x - loc[k]) / exp(log_scale[k])
         inverse:  u = log F(x) - log(1 - F(x))
@@ -114,16 +115,22 @@ class LogisticMixtureQuantile(NumericalForwardBijector):
                     - log F - log(1 - F)
 
     with w = softmax(logits). log F and log(1 - F) are logsumexps of log w + log sigma(+-z), so that
-    neither tail saturates. At infinite x, u is infinite and log du/dx what it tends to.
+    neither tail saturates. At infinite x, u is infinite and log du/dx is its limit.
 
     Args:
       logits: [..., K], unnormalised log weights.
-      loc: [..., K].
-      log_scale: [..., K].
-      name: default 'logistic_mixture_quantile'.
+      loc: [..., K], locations.
+      log_scale: [..., K], log scales.
+      name: name for the ops. Default 'logistic_mixture_quantile'.
     """
 
-    def __init__(self, logits, loc, log_scale, name="logistic_mixture_quantile"):
+    def __init__(
+        self,
+        logits: tf.Tensor,
+        loc: tf.Tensor,
+        log_scale: tf.Tensor,
+        name: str = "logistic_mixture_quantile",
+    ):
         parameters = dict(locals())
         super().__init__([logits, loc, log_scale], parameters, name)
 
@@ -141,10 +148,11 @@ class LogisticMixtureQuantile(NumericalForwardBijector):
         above = log_weight + tf.math.log_sigmoid(-z)
         log_cdf = tf.reduce_logsumexp(below, axis=-1)
         log_survival = tf.reduce_logsumexp(above, axis=-1)
-        # Differences of like numbers first: far out they are large, and their rounding would show.
+        # Numbers of like size are subtracted first: far out they are large, and in another order
+        # their rounding would spoil the slope.
         shares = (below - log_cdf[..., tf.newaxis]) + (above - log_survival[..., tf.newaxis])
         log_slope = tf.reduce_logsumexp(shares - log_weight - log_scale, axis=-1)
-        # Far out the component of the largest scale is all there is.
+        # In the limit of infinite x, only the component of the largest scale counts.
         widest = -tf.reduce_max(log_scale, axis=-1)
         return (
             tf.where(infinite, ends, log_cdf - log_survival),
@@ -152,9 +160,10 @@ class LogisticMixtureQuantile(NumericalForwardBijector):
         )
 
     def _bracket(self, u):
-        # The components' own quantiles at u: at the least of them no component, hence not the
-        # mixture either, has more than sigma(u) below. Neighbours among them are a narrower
-        # bracket, and the one whose u is nearest is near the solution unless components overlap.
+        # The components' own quantiles at u are a bracket: at the least of them no component has
+        # more than sigma(u) below, hence neither does the mixture. Neighbours among them are a
+        # narrower bracket, and the one whose u is nearest is near the solution unless components
+        # overlap.
         logits, loc, log_scale = self._theta
         quantiles = loc + tf.exp(log_scale) * u[..., tf.newaxis]
         expanded = [t[..., tf.newaxis, :] for t in self._theta]

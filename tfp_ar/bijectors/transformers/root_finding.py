@@ -4,45 +4,50 @@ A `curve` here is a function (x [...], *theta) -> (c [...], log dc/dx [...]), el
 increasing in it.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_ar.internal import tf_private
 
-# Steps that may be Newton's; all after them halve the bracket, so that the number is bounded.
+# The steps that may be Newton's. All later ones halve the bracket, which bounds their number.
 NEWTON_STEPS = 24
-# Halvings, besides one for each bit of the significand: for brackets of 2^24 times the solution.
+# Halvings besides one per bit of the significand: enough for brackets 2^24 times the solution.
 MORE_HALVINGS = 24
-# The residual asked for, in units of rounding of max(1, |u|). Evaluating a curve has an error of
-# some 4 of these; fewer would be asking for luck.
+# The residual to reach, in units of rounding of max(1, |u|). The evaluation of a curve has an error
+# of some 4 of these, so that a smaller residual would be a matter of luck.
 RESIDUAL_IN_EPSILON = 8.0
 
 
-def max_iterations(dtype) -> int:
-    """The most evaluations of the curve that `solve_increasing` makes in a dtype."""
+def max_iterations(dtype: Any) -> int:
+    """Returns the most evaluations of the curve that `solve_increasing` makes in a dtype."""
     return NEWTON_STEPS + np.finfo(tf.as_dtype(dtype).as_numpy_dtype).nmant + 1 + MORE_HALVINGS
 
 
-def solve_increasing(curve, u, low, high, start):
-    """Solves c(x) = u for x in [low, high]: Newton's method that bisects where it would fail.
+def solve_increasing(
+    curve: Callable, u: tf.Tensor, low: tf.Tensor, high: tf.Tensor, start: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Solves c(x) = u for x in [low, high], by Newton's method with bisection where it fails.
 
-    Each iteration evaluates the curve once and moves an end of the bracket to where it did. The
-    next x is Newton's if that lies inside the bracket and its step is at most half the last one,
-    else the middle. An entry ends one step after its residual was at most
+    Each iteration evaluates the curve once and moves an end of the bracket to that x. The next x is
+    Newton's if it lies inside the bracket and its step is at most half the last one; otherwise it
+    is the middle. An entry ends one step after its residual was at most
 
         8 eps max(1, |u|) + 2 eps |x| dc/dx
 
-    (the second term is what a unit of rounding of x does to u; the step more, if there is one of
-    Newton's, costs an evaluation and takes most of what error is left), or when no number is left
-    inside its bracket. Its solution is the x of the least residual. The loop ends with its last
-    entry. Where u, or what the curve makes of an x, is NaN, so is the solution, at once.
+    (the second term is the effect on u of a unit of rounding of x; the additional step, if it is
+    Newton's, costs an evaluation and removes most of the remaining error), or when no number is
+    left inside its bracket. Its solution is the x of the least residual. The loop ends with its
+    last entry. Where u or a value of the curve is NaN, the solution is NaN, at once.
 
     Args:
       curve: function x [...] -> (c, log dc/dx).
       u: [...].
       low: like u, at most the solution.
       high: like u, at least the solution.
-      start: like u, where to evaluate first, in [low, high].
+      start: like u, the first x, in [low, high].
 
     Returns: x like u, and the number of iterations, an int32 scalar.
     """
@@ -56,11 +61,12 @@ def solve_increasing(curve, u, low, high, start):
         above = residual > 0.0
         low, high = tf.where(above, low, x), tf.where(above, x, high)
         middle = 0.5 * low + 0.5 * high
-        newton = x - residual / slope  # on a plateau infinite, and not taken
+        newton = x - residual / slope  # infinite on a plateau, and then not taken
         step = tf.abs(newton - x)
         taken = (newton > low) & (newton < high) & (step <= 0.5 * last) & (k < NEWTON_STEPS)
         new = tf.where(taken, newton, middle)
-        # Written so that a NaN is done, and NaN (at infinite u there is no residual, and no need).
+        # Negated comparisons, so that a NaN ends its entry and becomes its solution. (At infinite
+        # u the residual is NaN although x is right.)
         better = ~done & ~(tf.abs(residual) > least)
         nan = tf.where(tf.math.is_inf(u), x, tf.constant(np.nan, u.dtype))
         best = tf.where(better, tf.where(tf.math.is_nan(residual), nan, x), best)
@@ -82,11 +88,11 @@ def solve_increasing(curve, u, low, high, start):
     return solution, count
 
 
-def with_closed_slope(curve, x, theta):
-    """c(x; theta), with exp of the log slope that the curve gives as its derivative in x.
+def with_closed_slope(curve: Callable, x: tf.Tensor, theta: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Computes c(x; theta); its derivative in x is the exp of the curve's own log slope.
 
     Autodiff of c may lose all digits of dc/dx where that is a small difference of large numbers.
-    Its derivatives in theta, and those of derivatives, are left to autodiff.
+    Derivatives in theta, and those of derivatives, are left to autodiff.
 
     Args:
       curve: function (x, *theta) -> (c, log dc/dx), differentiable.
@@ -114,13 +120,15 @@ def with_closed_slope(curve, x, theta):
     return attach(x, *theta)
 
 
-def with_implicit_gradient(curve, x, u, theta):
-    """x, known to solve c(x; theta) = u, as a differentiable function of u and theta.
+def with_implicit_gradient(
+    curve: Callable, x: tf.Tensor, u: tf.Tensor, theta: Sequence[tf.Tensor]
+) -> tf.Tensor:
+    """Returns x, which must solve c(x; theta) = u, as a differentiable function of u and theta.
 
         dx = (du - sum_j dc/dtheta_j dtheta_j) / (dc/dx)
 
-    All derivatives are right, higher ones too. How x was found does not matter, nor is it gone
-    through backwards: a loop may be inside compiled code, and keeps nothing.
+    All derivatives are right, higher ones too. They do not depend on how x was found and do not
+    backpropagate through it: a loop that finds x may be inside compiled code, and stores nothing.
 
     Args:
       curve: function (x, *theta) -> (c, log dc/dx), differentiable.
@@ -132,7 +140,7 @@ def with_implicit_gradient(curve, x, u, theta):
     @tf.custom_gradient
     def attach(x, u, *theta):
         def gradient(dx):
-            # Attached again: a derivative of this gradient has to know that x depends on u.
+            # Without this, a derivative of this gradient would miss that x depends on u.
             solution = attach(x, u, *theta)
             with tf.GradientTape() as tape:  # opened after that: `solution` is fixed for it
                 tape.watch(theta)

@@ -1,13 +1,16 @@
-"""Does a bijector_fn fit a network? Asked in the constructor, not in a compiled loop."""
+"""Checks that a bijector_fn fits a network, so that constructors fail and not a compiled loop."""
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tfp_ar.internal import checks
 from tfp_ar.internal.compiled_network import CompiledNetwork
+from tfp_ar.networks.autoregressive_network import AutoregressiveNetwork
 
 
-def check_transformer(transformer, network) -> None:
-    """Tries `transformer` on parameters of the network's shape, once for each of them.
+def check_transformer(transformer: Callable, network: AutoregressiveNetwork) -> None:
+    """Tries `transformer` on parameters of the network's shape, once per network.
 
     Raises:
       TypeError: if it is not callable, not hashable, or does not return a bijector.
@@ -30,7 +33,7 @@ def _refuse_variables(transformer, network):
         lambda params, u: transformer(params).forward(u),
         tf.TensorSpec([*shape, network.num_params], network.variable_dtype),
         tf.TensorSpec(shape, network.variable_dtype),
-        hint="Let the network have them, or chain a bijector more.",
+        hint="Let the network have them, or chain another bijector.",
     )
 
 
@@ -64,5 +67,5 @@ def _try(transformer, network):
     if result != shape:
         raise ValueError(
             f"bijector_fn: expected a bijector that keeps shape {shape}, got {result} from "
-            f"{network.num_params} parameters a variable."
+            f"{network.num_params} parameters per variable."
         )
