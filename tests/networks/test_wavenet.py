@@ -34,7 +34,13 @@ def expected_inputs(network) -> np.ndarray:
     return expected.reshape([network.event_size] * 2)
 
 
-@pytest.mark.parametrize("kind", WAVENETS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind not in ("plain", "gaps", "everything")))
+        for kind in WAVENETS
+    ],
+)
 def test_sees_exactly_its_receptive_field_whatever_the_weights(kind):
     network = wavenet(kind)
     seen = seen_inputs(network)
