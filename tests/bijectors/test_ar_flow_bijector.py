@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tests.compliance.registry import LazyReversed, MaskedPairs, sinh_arcsinh
+from tests.toys import LazyReversed, MaskedPairs, sinh_arcsinh
 from tfp_ar import ARFlowBijector
 from tfp_ar.networks import WaveNet
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests import helpers
-from tests.compliance.registry import LazyReversed, decreasing, sinh_arcsinh
+from tests.toys import LazyReversed, decreasing, sinh_arcsinh
 from tfp_ar import ARFlowBijector
 from tfp_ar.bijectors import implicit, sampling
 from tfp_ar.bijectors.affine import Affine

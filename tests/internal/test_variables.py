@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import normal
-from tests.networks.examples import MaskedLinear, wavenet
+from tests.networks.examples import wavenet
+from tests.toys import MaskedLinear
 from tfp_ar.internal.variables import ChangeCounter, RawVariables, StableTensors
 
 # RawVariables -------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Small WaveNets to test with, of every kind of option."""
 
 from tests.helpers import randomize
-from tests.toys import MaskedLinear  # noqa: F401
 from tfp_ar.networks import WaveNet
 
 BOTH = {"global": [3], "local": [6, 2]}
