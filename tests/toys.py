@@ -17,6 +17,7 @@ tfb = tfp.bijectors
 # Networks and layers ----------------------------------------------------------------------------
 
 
+@keras.saving.register_keras_serializable(package="tests")
 class LazyReversed(AutoregressiveNetwork):
     """Causal from the last variable to the first; its layers are built by the first call."""
 
