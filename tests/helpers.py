@@ -50,20 +50,19 @@ def random_events(network, batch=1, seed=0) -> tf.Tensor:
     return normal([*_leading(batch), *network.event_shape], network.variable_dtype, seed)
 
 
-def random_conditioning(network, batch=1, seed=0):
-    """A `conditional_input` of leading shape `batch` (an int or a shape), or None if it takes none.
-
-    For a conditioning of both kinds, the dict of 'global' and 'local'.
-    """
-    shape = network.conditional_shape
+def conditioning(shape, batch, dtype="float32", seed=0):
+    """A `conditional_input` for a `conditional_shape`: None, a tensor, or a dict of tensors."""
     if shape is None:
         return None
     if isinstance(shape, dict):
-        return {
-            kind: normal([*_leading(batch), *tail], network.variable_dtype, (seed, i))
-            for i, (kind, tail) in enumerate(sorted(shape.items()))
-        }
-    return normal([*_leading(batch), *shape], network.variable_dtype, seed)
+        kinds = enumerate(sorted(shape))
+        return {k: normal([*_leading(batch), *shape[k]], dtype, (seed, i)) for i, k in kinds}
+    return normal([*_leading(batch), *shape], dtype, seed)
+
+
+def random_conditioning(network, batch=1, seed=0):
+    """A `conditional_input` of leading shape `batch` (an int or a shape), or None."""
+    return conditioning(network.conditional_shape, batch, network.variable_dtype, seed)
 
 
 def jacobian(function, x, size=None) -> np.ndarray:

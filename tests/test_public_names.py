@@ -1,4 +1,4 @@
-"""The public names: none of version 0.1.0 may go, and what users see of the package is one of them."""
+"""The public names: those of version 0.1.0 stay, and users are shown no others."""
 
 import ast
 import importlib

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from tests.networks.examples import MaskedLinear, wavenet
+from tests.networks.examples import wavenet
+from tests.toys import MaskedLinear
 from tfp_ar import assert_autoregressive
 from tfp_ar.layers import CausalConv1D, ChannelHead
 from tfp_ar.networks import AutoregressiveNetwork, WaveNet

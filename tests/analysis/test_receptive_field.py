@@ -4,7 +4,8 @@ import pytest
 from keras import ops
 
 from tests.analysis.test_assert_autoregressive import Leaking, bits, both, no_leak, with_odd_weights
-from tests.networks.examples import MaskedLinear, wavenet
+from tests.networks.examples import wavenet
+from tests.toys import MaskedLinear
 from tfp_ar import receptive_field
 from tfp_ar.layers import BlindSpotFreeConv2D, CausalConv1D, MaskedConv2D
 from tfp_ar.networks import GatedPixelCNN, PixelCNN, WaveNet

@@ -3,7 +3,7 @@
 import functools
 
 from tests import helpers
-from tests.compliance.registry import LazyReversed
+from tests.toys import LazyReversed
 from tfp_ar import ARFlowBijector
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}

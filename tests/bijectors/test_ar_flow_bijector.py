@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tests.compliance.registry import LazyReversed, MaskedPairs, sinh_arcsinh
+from tests.toys import LazyReversed, MaskedPairs, sinh_arcsinh
 from tfp_ar import ARFlowBijector
 from tfp_ar.networks import WaveNet
 
@@ -456,7 +456,9 @@ def test_transformers_that_read_variables():
 
 
 def test_log_scale_bound_that_is_none():
-    with pytest.raises(ValueError, match="log_scale_bound: expected none beside a bijector_fn"):
+    with pytest.raises(
+        ValueError, match="log_scale_bound: expected the default with a bijector_fn"
+    ):
         ARFlowBijector(wavenet(num_params=4), bijector_fn=sinh_arcsinh, log_scale_bound=2.0)
     with pytest.raises(ValueError, match="log_scale_bound: expected a positive finite number"):
         ARFlowBijector(wavenet(), log_scale_bound=0.0)

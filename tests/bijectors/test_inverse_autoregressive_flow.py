@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests import helpers
-from tests.compliance.registry import LazyReversed
+from tests.toys import LazyReversed
 from tfp_ar import ARFlowBijector
 from tfp_ar.networks import WaveNet
 

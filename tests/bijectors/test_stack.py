@@ -10,8 +10,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tests.compliance.registry import MaskedPairs
-from tests.networks.examples import MaskedLinear
+from tests.toys import MaskedLinear, MaskedPairs
 from tfp_ar import bind
 from tfp_ar.bijectors import Bounded, Chain, initialize, stack
 from tfp_ar.conditioning.walk import flows

@@ -5,7 +5,7 @@ import contextlib
 
 import tensorflow as tf
 
-from tests.compliance.registry import LazyReversed
+from tests.toys import LazyReversed
 from tfp_ar.internal.compiled_network import CompiledNetwork
 
 PASS, GENERATE = "pass", "generate"

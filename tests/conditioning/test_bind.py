@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 import tfp_ar
 from tests import helpers
 from tests.bijectors.examples import EXACT, condition, flow, value
-from tests.compliance.registry import LazyReversed
+from tests.toys import LazyReversed
 from tfp_ar import ARFlowBijector, bind
 from tfp_ar.networks import WaveNet
 

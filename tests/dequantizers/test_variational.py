@@ -8,8 +8,8 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tests.compliance.registry import LazyReversed
 from tests.dequantizers.examples import dense_encoder, flow, noise
+from tests.toys import LazyReversed
 from tfp_ar.bijectors import Bounded, Chain
 from tfp_ar.dequantizers import Dequantizer, Uniform, Variational
 from tfp_ar.networks import WaveNet

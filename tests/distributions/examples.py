@@ -5,43 +5,16 @@ import itertools
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from keras import ops
 
 import tfp_ar
 from tests import helpers
+from tests.toys import Raster
 from tfp_ar.distributions import LogisticMixtureHead
-from tfp_ar.networks import AutoregressiveNetwork, WaveNet
+from tfp_ar.networks import WaveNet
 
 tfd = tfp.distributions
 SEED = (3, 4)
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64
-
-
-class Raster(AutoregressiveNetwork):
-    """One hidden layer that sees the variables before, in raster order; sampling is the reference.
-
-    params[i] = bias[i] + output[i] tanh(W[i] x[<i] + V c)
-    """
-
-    hidden = 3
-
-    def build(self, input_shape=None, **kwargs):
-        n, h = self.event_size, self.hidden
-        self.seen = self.add_weight((n, n, h), name="seen")
-        self.output_kernel = self.add_weight((n, h, self.num_params), name="output")
-        self.bias = self.add_weight((n, self.num_params), name="bias")
-        if self.conditional_shape:
-            self.of_condition = self.add_weight((*self.conditional_shape, h), name="condition")
-        self.built = True
-
-    def call(self, x, conditional_input=None):
-        n = self.event_size
-        mask = np.triu(np.ones([n, n]), 1)[..., np.newaxis].astype(self.variable_dtype)
-        h = ops.einsum("bj,jih->bih", ops.reshape(x, [-1, n]), self.seen * mask)
-        if conditional_input is not None:
-            h += ops.matmul(conditional_input, self.of_condition)[:, np.newaxis]
-        params = ops.einsum("bih,ihp->bip", ops.tanh(h), self.output_kernel) + self.bias
-        return ops.reshape(params, [-1, *self.event_shape, self.num_params])
 
 
 def categorical(params):

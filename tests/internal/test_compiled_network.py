@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import normal, randomize
-from tests.networks.examples import MaskedLinear
+from tests.toys import MaskedLinear
 from tfp_ar.internal.compiled_network import CompiledNetwork
 
 

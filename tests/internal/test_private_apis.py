@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_ar
-from tests.networks.examples import MaskedLinear
+from tests.toys import MaskedLinear
 from tfp_ar.internal import tf_private, tfp_private
 from tfp_ar.networks import WaveNet
 

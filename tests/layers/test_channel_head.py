@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,62 +73,7 @@ def test_a_single_channel_has_no_channel_kernel():
     assert random_head(1).channel_kernel is None
 
 
-@pytest.mark.parametrize("leading", [(), (0,), (2, 3)])
-def test_leading_dimensions_are_a_batch(leading):
-    head, batch = random_head(2), int(np.prod(leading))
-    f, x = normal([batch, LENGTH, FEATURES]), normal([batch, LENGTH, 2])
-    params = head(tf.reshape(f, [*leading, LENGTH, FEATURES]), tf.reshape(x, [*leading, LENGTH, 2]))
-    shape = [*leading, LENGTH, 2, PARAMS]
-    assert params.shape == shape
-    assert head.compute_output_shape((), (*leading, LENGTH, 2)) == tuple(shape)
-    np.testing.assert_allclose(params, tf.reshape(head(f, x), shape), rtol=1e-6, atol=1e-6)
-
-
 def test_parameters_start_at_zero_unless_told_otherwise():
     f, x = normal([2, LENGTH, FEATURES]), normal([2, LENGTH, 3])
     assert not ChannelHead(PARAMS, HIDDEN)(f, x).numpy().any()
     assert ChannelHead(PARAMS, HIDDEN, output_initializer="ones")(f, x).numpy().any()
-
-
-def test_mixed_precision_computes_in_the_compute_dtype_only():
-    f, x = normal([2, LENGTH, FEATURES]), normal([2, LENGTH, 3])
-    exact, mixed = random_head(3), random_head(3, dtype="mixed_bfloat16")
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    params = mixed(f, x)
-    assert params.dtype == tf.bfloat16
-    # bfloat16 has 8 bits; a dozen roundings of numbers of order 1.
-    np.testing.assert_allclose(tf.cast(params, tf.float32), exact(f, x), rtol=0, atol=0.1)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_keras_file_round_trip(tmp_path, channels):
-    inputs = [keras.Input([LENGTH, FEATURES]), keras.Input([LENGTH, channels])]
-    model = keras.Model(inputs, ChannelHead(PARAMS, HIDDEN, name="head")(*inputs))
-    randomize(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded.get_layer("head")) is ChannelHead
-    values = [normal([2, LENGTH, FEATURES]), normal([2, LENGTH, channels])]
-    np.testing.assert_array_equal(loaded(values), model(values))
-
-
-def test_config_round_trip_keeps_every_argument():
-    head = ChannelHead(
-        num_params=3,
-        hidden_channels=7,
-        output_initializer=keras.initializers.RandomNormal(stddev=0.1, seed=1),
-        name="head",
-        dtype="float64",
-    )
-    copy = ChannelHead.from_config(head.get_config())
-    assert copy.get_config() == head.get_config()
-    assert (copy.num_params, copy.hidden_channels, copy.name) == (3, 7, "head")
-    assert copy.output_initializer.stddev == 0.1
-    assert copy.variable_dtype == "float64"
-
-
-@pytest.mark.parametrize("name", ["num_params", "hidden_channels"])
-@pytest.mark.parametrize("value, error", [(0, ValueError), ("2", TypeError)])
-def test_sizes_must_be_positive_integers(name, value, error):
-    with pytest.raises(error, match=f"{name}: expected a positive integer, got {value!r}"):
-        ChannelHead(**{"num_params": 2, "hidden_channels": 2, name: value})

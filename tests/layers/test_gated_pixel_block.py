@@ -1,8 +1,6 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src import testing
 
 from tests.helpers import jacobian, normal, randomize
 from tests.layers.reference import grouped_gate, groups_before
@@ -164,98 +162,3 @@ def test_dropout_in_training_drops_the_horizontal_gate_once_for_both_ways_out():
     assert abs((1 - kept.mean()) - rate) < 5 * np.sqrt(rate * (1 - rate) / kept.size)
     np.testing.assert_allclose(new_h - h, dropped, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(block(h, h)[2], g)
-
-
-def test_mixed_precision_computes_in_the_compute_dtype_only():
-    h, given = normal([2, *SHAPE, FILTERS]), conditions(True, True)
-    exact, mixed = random_block(h, h, given), random_block(h, h, given, dtype="mixed_bfloat16")
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    for y, wanted in zip(mixed(h, h, **given), exact(h, h, **given), strict=True):
-        assert y.dtype == tf.bfloat16
-        # bfloat16 has 8 bits: some ten roundings of numbers of order 5 before the gates.
-        np.testing.assert_allclose(tf.cast(y, tf.float32), wanted, rtol=0.02, atol=0.1)
-
-
-def test_run_layer_test():
-    shape = (2, *SHAPE, FILTERS)
-    testing.TestCase().run_layer_test(
-        GatedPixelBlock,
-        {"filters": FILTERS, "skip_filters": SKIP, "channel_groups": 3, "dropout": 0.1, "seed": 3},
-        input_shape={
-            "v_shape": shape,
-            "h_shape": shape,
-            "global_condition_shape": (2, 5),
-            "local_condition_shape": (2, *SHAPE, 2),
-        },
-        expected_output_shape=(shape, shape, (2, *SHAPE, SKIP)),
-        expected_num_trainable_weights=5 + 2 + 4,
-        expected_num_seed_generators=1,
-        run_training_check=False,  # its model has one input
-    )
-
-
-@pytest.mark.parametrize("residual", [True, False])
-def test_keras_file_round_trip(tmp_path, residual):
-    h = normal([2, *SHAPE, FILTERS])
-    values = {"v": h, "h": h, **conditions(True, True)}
-    inputs = {name: keras.Input(value.shape[1:], name=name) for name, value in values.items()}
-    block = GatedPixelBlock(FILTERS, SKIP, channel_groups=3, residual=residual, name="block")
-    model = keras.Model(inputs, block(**inputs))
-    randomize(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded.get_layer("block")) is GatedPixelBlock
-    for y, wanted in zip(loaded(values), model(values), strict=True):
-        np.testing.assert_array_equal(y, wanted)
-
-
-def test_config_round_trip_keeps_every_argument():
-    block = GatedPixelBlock(
-        filters=4,
-        skip_filters=6,
-        kernel_size=(3, 5),
-        mask_type="B",
-        channel_groups=2,
-        dilation_rate=2,
-        residual=False,
-        dropout=0.25,
-        seed=11,
-        name="block",
-        dtype="float64",
-        trainable=False,
-    )
-    copy = GatedPixelBlock.from_config(block.get_config())
-    assert copy.get_config() == block.get_config()
-    names = ["filters", "skip_filters", "mask_type", "channel_groups", "residual", "seed", "name"]
-    for name in [*names, "trainable"]:
-        assert getattr(copy, name) == getattr(block, name), name
-    assert (copy.conv.kernel_size, copy.conv.dilation_rate) == ((3, 5), 2)
-    assert copy.dropout.rate == 0.25 and copy.conv.variable_dtype == "float64"
-
-
-@pytest.mark.parametrize(
-    "arguments, error, message",
-    [
-        ({"filters": 0}, ValueError, "^filters: expected a positive integer, got 0"),
-        ({"skip_filters": 2.0}, TypeError, "^skip_filters: expected a positive integer, got 2.0"),
-        ({"kernel_size": 2}, ValueError, "^kernel_size: expected an odd integer or a pair .*got 2"),
-        ({"mask_type": "C"}, ValueError, "^mask_type: expected one of 'A', 'B', got 'C'"),
-        ({"channel_groups": 4}, ValueError, "^filters: .*multiple of channel_groups=4, got 6"),
-        # 12 halves would divide by 4, the filters do not
-        (
-            {"filters": 8, "skip_filters": 6, "channel_groups": 4},
-            ValueError,
-            "^skip_filters: .*multiple of channel_groups=4, got 6",
-        ),
-        ({"dropout": -0.1}, ValueError, r"^dropout: expected a number in \[0, 1\), got -0.1"),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        GatedPixelBlock(**{"filters": 6, "skip_filters": 4, **arguments})
-
-
-def test_type_b_adds_to_what_it_gets():
-    with pytest.raises(ValueError, match="^h: expected 4 channels, to add to, got 3"):
-        GatedPixelBlock(4, 2).build((None, *SHAPE, 4), (None, *SHAPE, 3))
-    GatedPixelBlock(4, 2, residual=False).build((None, *SHAPE, 4), (None, *SHAPE, 3))

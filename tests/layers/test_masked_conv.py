@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src import testing
 
 from tests.helpers import jacobian, normal, randomize
 from tests.layers.reference import convolution_at, groups_before, seen_at
@@ -152,103 +151,7 @@ def test_channels_first_counts_the_right_axis():
     assert conv.mask().shape == (3, 3, 3, 6)
 
 
-def test_mixed_precision_computes_in_the_compute_dtype_only():
-    exact, mixed = (random_conv(4, 3, 2, dtype=d) for d in ("float32", "mixed_bfloat16"))
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    x = normal([2, *SHAPE, 2])
-    y = mixed(x)
-    assert y.dtype == tf.bfloat16
-    # bfloat16 has 8 bits: 0.4% of sums of ten products of order 1.
-    np.testing.assert_allclose(tf.cast(y, tf.float32), exact(x), rtol=0, atol=0.15)
-
-
-def test_run_layer_test():
-    testing.TestCase().run_layer_test(
-        MaskedConv2D,
-        {"filters": 3, "kernel_size": 3, "mask_type": "A", "channel_groups": 3},
-        input_shape=(2, *SHAPE, 3),
-        expected_output_shape=(2, *SHAPE, 3),
-        expected_num_trainable_weights=2,
-        expected_num_non_trainable_weights=0,
-        expected_num_seed_generators=0,
-        expected_num_losses=0,
-    )
-
-
-def test_keras_file_round_trip(tmp_path):
-    inputs = keras.Input([*SHAPE, 3])
-    conv = MaskedConv2D(6, 3, "A", channel_groups=3, dilation_rate=2, name="masked")
-    model = keras.Model(inputs, conv(inputs))
-    randomize(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded.get_layer("masked")) is MaskedConv2D
-    x = normal([2, *SHAPE, 3])
-    np.testing.assert_array_equal(loaded(x), model(x))
-
-
-def test_config_round_trip_keeps_every_argument():
-    conv = MaskedConv2D(
-        filters=4,
-        kernel_size=(3, 5),
-        mask_type="A",
-        channel_groups=2,
-        padding="valid",
-        dilation_rate=2,
-        activation="tanh",
-        use_bias=False,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.1, seed=1),
-        bias_initializer="ones",
-        kernel_regularizer="l1",
-        kernel_constraint="non_neg",
-        name="conv",
-        dtype="float64",
-        trainable=False,
-    )
-    copy = MaskedConv2D.from_config(conv.get_config())
-    assert copy.get_config() == conv.get_config()
-    names = ["filters", "kernel_size", "mask_type", "channel_groups", "padding", "dilation_rate"]
-    for name in [*names, "activation", "use_bias", "name"]:
-        assert getattr(copy, name) == getattr(conv, name), name
-    assert copy.variable_dtype == "float64" and not copy.trainable
-    assert copy.kernel_initializer.stddev == 0.1
-    assert isinstance(copy.bias_initializer, keras.initializers.Ones)
-    assert isinstance(copy.kernel_regularizer, keras.regularizers.L1)
-    assert isinstance(copy.kernel_constraint, keras.constraints.NonNeg)
-
-
 def test_the_mask_leaves_about_half_of_the_weights():
     # As the docstring of BlindSpotFreeConv2D counts them: (k^2 + 1) / 2 of each F^2, type B.
     for k in (1, 3, 5):
         assert masks.causal_mask((k, k), "B", 4, 4).sum() == (k**2 + 1) // 2 * 16
-
-
-@pytest.mark.parametrize(
-    "arguments, error, message",
-    [
-        ({"filters": 0}, ValueError, "^filters: expected a positive integer, got 0"),
-        ({"filters": 2.0}, TypeError, "^filters: expected a positive integer, got 2.0"),
-        ({"kernel_size": 2}, ValueError, "^kernel_size: expected an odd integer or a pair .*got 2"),
-        ({"kernel_size": (3, 4)}, ValueError, r"^kernel_size: expected an odd .*got \(3, 4\)"),
-        ({"kernel_size": 0}, ValueError, "^kernel_size: expected a positive integer, got 0"),
-        ({"kernel_size": 3.0}, TypeError, "^kernel_size: expected a positive integer, got 3.0"),
-        ({"mask_type": "C"}, ValueError, "^mask_type: expected one of 'A', 'B', got 'C'"),
-        ({"channel_groups": 0}, ValueError, "^channel_groups: expected a positive integer, got 0"),
-        ({"channel_groups": 4}, ValueError, "^filters: .*multiple of channel_groups=4, got 6"),
-        ({"strides": 2}, ValueError, "^strides: expected 1, got 2"),
-        ({"strides": (1, 2)}, ValueError, r"^strides: expected 1, got \(1, 2\)"),
-        ({"groups": 2}, ValueError, "^groups: expected 1, got 2"),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        MaskedConv2D(**{"filters": 6, "kernel_size": 3, **arguments})
-
-
-@pytest.mark.parametrize("channels", [4, None])
-def test_channels_that_do_not_divide(channels):
-    conv = MaskedConv2D(6, 3, channel_groups=3)
-    with pytest.raises(
-        ValueError, match=f"^channels of x: expected a multiple of channel_groups=3, got {channels}"
-    ):
-        conv.build((None, *SHAPE, channels))

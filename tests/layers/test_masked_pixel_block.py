@@ -1,8 +1,6 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src import testing
 
 from tests.helpers import jacobian, normal, randomize
 from tfp_ar.layers import MaskedPixelBlock
@@ -67,15 +65,6 @@ def test_type_a_does_not_leak_its_own_pixel_through_the_residual(mask_type):
     assert seen[5, [0, 1, 2, 4]].all()
 
 
-def test_dropout_only_in_training():
-    h = normal([2, *SHAPE, FILTERS])
-    block = random_block(h, dropout=0.5, seed=1)
-    expected = formula(block, h.numpy())
-    for training in (None, False):
-        np.testing.assert_allclose(block(h, training=training), expected, rtol=1e-5, atol=1e-5)
-    assert np.any(block(h, training=True) != block(h, training=True))
-
-
 def test_dropout_drops_what_the_convolution_sees_not_the_residual():
     block = MaskedPixelBlock(FILTERS, dropout=0.4, seed=7)
     h = tf.abs(normal([40, 20, 20, FILTERS])) + 0.1
@@ -88,83 +77,3 @@ def test_dropout_drops_what_the_convolution_sees_not_the_residual():
     np.testing.assert_allclose(dropped[kept], h.numpy()[kept] / 0.6, rtol=1e-4)
     # 64,000 independent entries: five standard deviations of the fraction dropped.
     assert abs(1 - kept.mean() - 0.4) < 5 * np.sqrt(0.4 * 0.6 / kept.size)
-
-
-def test_mixed_precision_computes_in_the_compute_dtype_only():
-    h, given = normal([2, *SHAPE, FILTERS]), conditions(True, True)
-    exact, mixed = random_block(h, given), random_block(h, given, dtype="mixed_bfloat16")
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    y = mixed(h, **given)
-    assert y.dtype == tf.bfloat16
-    # bfloat16 has 8 bits: 0.4% of sums of some twenty products of order 1.
-    np.testing.assert_allclose(tf.cast(y, tf.float32), exact(h, **given), rtol=0.02, atol=0.1)
-
-
-def test_run_layer_test():
-    testing.TestCase().run_layer_test(
-        MaskedPixelBlock,
-        {"filters": FILTERS, "mask_type": "B", "dropout": 0.1, "seed": 3},
-        input_shape=(2, *SHAPE, FILTERS),
-        expected_output_shape=(2, *SHAPE, FILTERS),
-        expected_num_trainable_weights=2,
-        expected_num_seed_generators=1,
-    )
-
-
-@pytest.mark.parametrize("mask_type", ["A", "B"])
-def test_keras_file_round_trip(tmp_path, mask_type):
-    values = {"h": normal([2, *SHAPE, FILTERS]), **conditions(True, True)}
-    inputs = {name: keras.Input(value.shape[1:], name=name) for name, value in values.items()}
-    block = MaskedPixelBlock(FILTERS, mask_type=mask_type, name="block")
-    model = keras.Model(inputs, block(**inputs))
-    randomize(model)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded.get_layer("block")) is MaskedPixelBlock
-    np.testing.assert_array_equal(loaded(values), model(values))
-
-
-def test_config_round_trip_keeps_every_argument():
-    block = MaskedPixelBlock(
-        filters=4,
-        kernel_size=(3, 5),
-        mask_type="B",
-        dilation_rate=2,
-        dropout=0.25,
-        seed=11,
-        name="block",
-        dtype="float64",
-        trainable=False,
-    )
-    copy = MaskedPixelBlock.from_config(block.get_config())
-    assert copy.get_config() == block.get_config()
-    conv = copy.conv
-    assert (conv.filters, conv.kernel_size, conv.mask_type) == (4, (3, 5), "B")
-    assert conv.dilation_rate == (2, 2) and conv.variable_dtype == "float64"
-    assert (copy.dropout.rate, copy.seed, copy.name, copy.trainable) == (0.25, 11, "block", False)
-
-
-@pytest.mark.parametrize(
-    "arguments, error, message",
-    [
-        ({"filters": 0}, ValueError, "^filters: expected a positive integer, got 0"),
-        ({"kernel_size": 2}, ValueError, "^kernel_size: expected an odd integer or a pair .*got 2"),
-        ({"mask_type": "C"}, ValueError, "^mask_type: expected one of 'A', 'B', got 'C'"),
-        ({"dropout": 1.0}, ValueError, r"^dropout: expected a number in \[0, 1\), got 1.0"),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        MaskedPixelBlock(**{"filters": 4, **arguments})
-
-
-def test_type_b_adds_to_what_it_gets():
-    with pytest.raises(ValueError, match="^h: expected 4 channels, to add to, got 3"):
-        MaskedPixelBlock(4).build((None, *SHAPE, 3))
-
-
-def test_dilation_is_one_integer():
-    with pytest.raises(
-        TypeError, match=r"dilation_rate: expected a positive integer, got \(1, 2\)"
-    ):
-        MaskedPixelBlock(4, dilation_rate=(1, 2))

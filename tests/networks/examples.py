@@ -1,11 +1,7 @@
-"""Small networks to test with: WaveNets of every kind of option, and one of any order."""
-
-import keras
-import numpy as np
-from keras import ops
+"""Small WaveNets to test with, of every kind of option."""
 
 from tests.helpers import randomize
-from tfp_ar.networks import AutoregressiveNetwork, WaveNet
+from tfp_ar.networks import WaveNet
 
 BOTH = {"global": [3], "local": [6, 2]}
 
@@ -55,59 +51,10 @@ def wavenet(kind, **kwargs) -> WaveNet:
     return WaveNet(**{**sizes, **WAVENETS[kind], **kwargs})
 
 
-def lively(network, seed=0) -> WaveNet:
+def lively(network, seed=0):
     """The network with random weights at which its parameters move with x: most ReLUs are on."""
     randomize(network, 0.5, seed)
-    network.head.feature_bias.assign(network.head.feature_bias + 1.0)
+    head = getattr(getattr(network, "network", network), "head", None)
+    if head is not None:
+        head.feature_bias.assign(head.feature_bias + 1.0)
     return network
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class MaskedLinear(AutoregressiveNetwork):
-    """A masked matrix product of x, causal in any order, with conditioning added.
-
-        params[i] = sum_{j before i} x[j] W[j, i] + c @ V
-
-    with c all conditioning in one vector. Its weights are made by the first call.
-
-    Args:
-      order: the permutation of the flat indices.
-      claimed_order: what `order` says, if that is to be a lie.
-    """
-
-    def __init__(self, event_shape, order, num_params=2, claimed_order=None, **kwargs):
-        super().__init__(event_shape, num_params, **kwargs)
-        self.true_order = np.asarray(order, np.int32)
-        self.claimed_order = self.true_order if claimed_order is None else claimed_order
-
-    @property
-    def order(self):
-        return np.asarray(self.claimed_order, np.int32)
-
-    def build(self, input_shape=None, **kwargs):
-        size, params = self.event_size, self.num_params
-        self.kernel = self.add_weight(shape=[size, size, params], initializer="random_normal")
-        given = sum(int(np.prod(shape)) for shape in self.conditioning.shapes.values())
-        self.condition_kernel = self.add_weight(shape=[given, size, params]) if given else None
-        self.built = True
-
-    def call(self, x, conditional_input=None):
-        rank = np.argsort(self.true_order)
-        mask = (rank[:, np.newaxis] < rank[np.newaxis, :])[..., np.newaxis]
-        x = ops.reshape(x, [-1, self.event_size])
-        params = ops.einsum("bj,jip->bip", x, self.kernel * ops.cast(mask, self.compute_dtype))
-        if self.condition_kernel is not None:
-            parts = self.conditioning.parse(conditional_input).values()
-            sizes = [int(np.prod(part.shape[1:])) for part in parts]
-            flat = [ops.reshape(part, [-1, n]) for part, n in zip(parts, sizes, strict=True)]
-            c = ops.concatenate(flat, -1)
-            params = params + ops.einsum("bk,kip->bip", c, self.condition_kernel)
-        return ops.reshape(params, [-1, *self.event_shape, self.num_params])
-
-
-def masked_linear_params(network, x, i) -> np.ndarray:
-    """Formula of MaskedLinear without conditioning: parameters [B, num_params] of variable i."""
-    kernel = network.kernel.numpy().astype(np.float64)
-    before = network.true_order[: list(network.true_order).index(i)]
-    x = np.reshape(x, [len(x), -1])
-    return sum((x[:, [j]] * kernel[j, i] for j in before), np.zeros([len(x), network.num_params]))

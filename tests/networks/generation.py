@@ -1,11 +1,9 @@
-"""What tests of cached generation need: an emit that shows what it got, and modes to run in."""
+"""What tests of cached generation need: an emit that shows what it got, and graphs to run in."""
 
 import tensorflow as tf
 
 from tests.helpers import normal
 from tfp_ar.networks import AutoregressiveNetwork
-
-MODES = {"eager": None, "graph": False, "jit": True}  # jit_compile
 
 
 class Emit:
@@ -28,33 +26,33 @@ class Emit:
 
 
 def reference(network, emit, batch, condition=None, input_transform=None):
+    """The sequential pass of the base class."""
     return AutoregressiveNetwork.generate(network, emit, batch, condition, input_transform)
 
 
-def generator(network, batch, condition, mode, dynamic=False):
-    """A function (emit's noise [event_size, B], conditioning) -> `network.generate`, in a mode.
+def generator(network, condition, batch, jit_compile=False):
+    """A compiled function (noise [event_size, B], condition) -> x by `network.generate`.
 
     Args:
-      batch: B; with `dynamic`, the function takes any.
       condition: an example of the conditioning, or None.
+      batch: B, or None for a function of any batch.
     """
-    emit = Emit(network, batch)
 
-    def generate(noise, *parts):
+    parts = [] if condition is None else tf.nest.flatten(condition)
+
+    def generate(noise, *given):
+        emit = Emit(network, 0)
         emit.noise = noise
-        size = tf.shape(noise)[1] if dynamic else batch
-        c = None if condition is None else tf.nest.pack_sequence_as(condition, parts)
+        size = tf.shape(noise)[1] if batch is None else batch
+        c = None if condition is None else tf.nest.pack_sequence_as(condition, given)
         return network.generate(emit, size, c)
 
-    if mode != "eager":
-        rows = None if dynamic else batch
-        parts = [] if condition is None else tf.nest.flatten(condition)
-        signature = [tf.TensorSpec([network.event_size, rows], network.variable_dtype)]
-        signature += [tf.TensorSpec([rows, *part.shape[1:]], part.dtype) for part in parts]
-        generate = tf.function(generate, input_signature=signature, jit_compile=MODES[mode])
-    return lambda noise, c: generate(noise, *([] if c is None else tf.nest.flatten(c)))
+    signature = [tf.TensorSpec([network.event_size, batch], network.variable_dtype)]
+    signature += [tf.TensorSpec([batch, *part.shape[1:]], part.dtype) for part in parts]
+    compiled = tf.function(generate, input_signature=signature, jit_compile=jit_compile)
+    return lambda noise, c: compiled(noise, *([] if c is None else tf.nest.flatten(c)))
 
 
-def run(network, emit, batch, condition, mode="eager"):
-    """x by `network.generate` in a mode, its batch size static."""
-    return generator(network, batch, condition, mode)(emit.noise, condition)
+def run(network, emit, condition, batch, jit_compile=False):
+    """x by `network.generate` in a graph of known batch."""
+    return generator(network, condition, batch, jit_compile)(emit.noise, condition)

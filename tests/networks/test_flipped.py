@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 from tests import helpers
-from tests.compliance.registry import MaskedPairs
-from tests.networks.examples import MaskedLinear, lively, wavenet
-from tests.networks.pixel_examples import lively_pixels
-from tfp_ar.networks import AutoregressiveNetwork, Flipped
+from tests.toys import MaskedLinear, MaskedPairs
+from tfp_ar.networks import Flipped
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 ORDER = [4, 0, 3, 5, 1, 2]
@@ -67,23 +65,6 @@ def test_order_is_the_one_it_sees(axes, flipped_3, flipped_3_2):
     assert flipped.order.dtype == np.int32
 
 
-@pytest.mark.parametrize("of", ["wavenet", "pixels"])
-def test_cached_generation_is_the_reference(of):
-    network = lively(wavenet("both")) if of == "wavenet" else lively_pixels("gated", "both")
-    flipped = Flipped(network, [0])
-    assert flipped.has_cached_generate
-    noise = np.reshape(helpers.random_events(network, 3), [3, -1])
-    c = helpers.random_conditioning(network, 3)
-
-    def emit(params, i):
-        return params[:, 0] + 0.5 * noise[:, int(i)]
-
-    got = flipped.generate(emit, 3, c, lambda x: 0.5 * x)
-    want = AutoregressiveNetwork.generate(flipped, emit, 3, c, lambda x: 0.5 * x)
-    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
-    assert np.abs(np.reshape(want, [3, -1]) - 0.5 * noise).max() > 0.1
-
-
 def test_twice_is_the_network():
     network = linear()
     twice, x = Flipped(Flipped(network, [0]), [0]), helpers.random_events(network, 3)
@@ -107,16 +88,6 @@ def test_a_layer_and_dropout():
     x = helpers.normal([4, 3, 2])
     np.testing.assert_array_equal(flipped(x), flipped(x, training=False))
     assert np.any(flipped(x, training=True) != flipped(x))
-
-
-def test_config_round_trip():
-    flipped = Flipped(wavenet("both"), [0], name="mirrored")
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(flipped))
-    assert isinstance(again, Flipped)
-    assert (again.name, again.axes, again.num_params) == ("mirrored", (0,), 2)
-    assert again.conditional_shape == flipped.conditional_shape
-    assert [v.shape for v in again.variables] == [v.shape for v in flipped.variables]
-    assert again.variables[0] is not flipped.variables[0]
 
 
 def test_errors():

@@ -2,35 +2,23 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
 from tests.helpers import normal
 from tests.networks.examples import wavenet
+from tests.toys import MaskedPairs
 from tfp_ar.networks.layer_network import LayerNetwork, as_network
-
-
-class Past(keras.layers.Layer):
-    """Parameters from the mean of the past; neither a `training` argument nor a known shape."""
-
-    def __init__(self, num_params=2, **kwargs):
-        super().__init__(**kwargs)
-        self.dense = keras.layers.Dense(num_params, dtype=self.dtype_policy)
-
-    def call(self, x):
-        past = ops.cumsum(x, -1) - x
-        return self.dense(past[..., None])
 
 
 def functional(size=4):
     inputs = keras.Input([size])
-    return keras.Model(inputs, Past()(inputs))
+    return keras.Model(inputs, MaskedPairs([4])(inputs))
 
 
 LAYERS = {
-    "layer": (Past, 4),
+    "layer": (lambda: MaskedPairs([4]), 4),
     "functional": (functional, None),
-    "sequential": (lambda: keras.Sequential([keras.Input([4]), Past()]), None),
-    "sequential_without_input": (lambda: keras.Sequential([Past()]), [4]),
+    "sequential": (lambda: keras.Sequential([keras.Input([4]), MaskedPairs([4])]), None),
+    "sequential_without_input": (lambda: keras.Sequential([MaskedPairs([4])]), [4]),
 }
 
 
@@ -51,14 +39,14 @@ def test_is_the_layer_with_the_calls_of_a_network(kind):
 
 
 def test_a_built_layer_knows_its_shape():
-    layer = Past()
+    layer = MaskedPairs([4])
     layer(tf.ones([1, 4]))
     assert as_network(layer).event_shape == (4,)
 
 
 def test_training_is_passed_on():
     inputs = keras.Input([4])
-    dropped = keras.layers.Dropout(0.5, seed=1)(Past()(inputs))
+    dropped = keras.layers.Dropout(0.5, seed=1)(MaskedPairs([4])(inputs))
     layer = keras.Model(inputs, dropped)
     network = as_network(layer)
     x = tf.ones([50, 4])
@@ -67,8 +55,8 @@ def test_training_is_passed_on():
 
 
 def test_dtype_is_the_layer_s():
-    assert as_network(Past(dtype="float64"), [4])(tf.ones([1, 4])).dtype == tf.float64
-    mixed = as_network(Past(dtype="mixed_bfloat16"), [4])
+    assert as_network(MaskedPairs([4], dtype="float64"), [4])(tf.ones([1, 4])).dtype == tf.float64
+    mixed = as_network(MaskedPairs([4], dtype="mixed_bfloat16"), [4])
     assert mixed(tf.ones([1, 4])).dtype == tf.float32
 
 
@@ -83,7 +71,7 @@ def test_networks_are_returned_themselves():
 def test_freezing_the_layer_freezes_the_network():
     layer = functional()
     network = as_network(layer)
-    assert len(network.trainable_variables) == 2
+    assert len(network.trainable_variables) == 3
     layer.trainable = False
     assert network.trainable_variables == []
 
@@ -94,7 +82,9 @@ def test_no_keras_layer(value):
         as_network(value)
 
 
-@pytest.mark.parametrize("layer", [Past(name="past"), keras.Sequential([Past()], name="past")])
+@pytest.mark.parametrize(
+    "layer", [MaskedPairs([4], name="past"), keras.Sequential([MaskedPairs([4])], name="past")]
+)
 def test_unknown_shape(layer):
     with pytest.raises(ValueError, match="expected the shape of one x, as layer 'past' does not"):
         as_network(layer)
@@ -112,4 +102,4 @@ def test_a_layer_that_returns_something_else():
 
 def test_bad_event_shape():
     with pytest.raises(ValueError, match=r"event_shape\[0\]: expected a positive integer, got 0"):
-        as_network(Past(), [0])
+        as_network(MaskedPairs([4]), [0])

@@ -1,9 +1,7 @@
 import itertools
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.helpers import (
     allowed_inputs,
@@ -14,7 +12,7 @@ from tests.helpers import (
     seen_inputs,
 )
 from tests.layers.reference import seen_at
-from tests.networks.pixel_examples import NETWORKS, PIXELS, lively_pixels, pixel_network
+from tests.networks.pixel_examples import NETWORKS, lively_pixels
 from tfp_ar.networks import GatedPixelCNN, PixelCNN
 
 each_network = pytest.mark.parametrize("network", NETWORKS)
@@ -136,29 +134,6 @@ def test_gated_sees_all_earlier_pixels_once_its_reach_suffices(event_shape, kern
 
 
 @each_network
-def test_new_networks_give_zero(network):
-    network = pixel_network(network, "everything")
-    x, c = random_events(network, 2), random_conditioning(network, 2)
-    assert not network(x, c).numpy().any()
-
-
-@each_network
-def test_every_weight_gets_a_gradient(network):
-    network, used = pixel_network(network, "everything"), []
-    x, c = random_events(network, 8), random_conditioning(network, 8)
-    for seed in range(3):
-        randomize(network, 0.5, seed)
-        with tf.GradientTape() as tape:
-            y = tf.reduce_sum(network(x, c, training=False) ** 2)
-        gradients = tape.gradient(y, [v.value for v in network.trainable_variables])
-        used.append([g is not None and bool(np.any(g)) for g in gradients])
-    unused = [
-        v.path for v, u in zip(network.trainable_variables, np.any(used, 0), strict=True) if not u
-    ]
-    assert not unused
-
-
-@each_network
 def test_conditioning_acts_at_its_own_pixel_and_below(network):
     made = lively_pixels(network, "local")
     x, c = random_events(made), random_conditioning(made).numpy()
@@ -171,80 +146,6 @@ def test_conditioning_acts_at_its_own_pixel_and_below(network):
     assert moved[1, 1:].all() and moved[2, 1]
     # A map is known as a whole: the vertical stack takes it in from both sides.
     assert not moved[0].any() and moved[1, 0] == (network == "gated")
-
-
-@each_network
-def test_dropout_only_in_training(network):
-    network = lively_pixels(network, "everything", dropout=0.5)
-    x, c = random_events(network), random_conditioning(network)
-    quiet = network(x, c, training=False)
-    np.testing.assert_array_equal(network(x, c), quiet)
-    assert np.any(network(x, c, training=True) != quiet)
-
-
-@each_network
-def test_blocks_drop_independently(network):
-    network = NETWORKS[network]([4, 4, 1], filters=8, num_layers=3, dropout=0.5, seed=5)
-    ones = tf.ones([1, 4, 4, 8])
-    second, third = (block.dropout(ones, training=True).numpy() for block in network.blocks[1:])
-    assert np.any(second != third)
-
-
-@each_network
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
-def test_dtypes(network, policy):
-    exact, other = (
-        randomize(pixel_network(network, "everything", dtype=d)) for d in ("float32", policy)
-    )
-    wanted = policy.replace("mixed_bfloat16", "float32")
-    assert {v.dtype for v in other.variables if "seed" not in v.path} == {wanted}
-    x, c = random_events(exact, 3), random_conditioning(exact, 3)
-    params = other(x, c)
-    assert params.dtype == wanted
-    # 8 bits in bfloat16; parameters are of order 1.
-    tolerance = 1e-5 if policy == "float64" else 0.1
-    np.testing.assert_allclose(params, exact(x, c), rtol=0, atol=tolerance)
-
-
-# Serialization ------------------------------------------------------------------------------------
-
-
-@each_network
-@pytest.mark.parametrize("kind", ["one_layer", "everything"])
-def test_keras_file_round_trip(tmp_path, network, kind):
-    network = randomize(pixel_network(network, kind, name="net"))
-    x, c = random_events(network, 2), random_conditioning(network, 2)
-    inputs = [keras.Input(value.shape[1:]) for value in tf.nest.flatten([x, c] if c else x)]
-    given = tf.nest.pack_sequence_as(c, inputs[1:]) if c else None
-    model = keras.Model(inputs, network(inputs[0], given))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded.get_layer("net")) is type(network)
-    assert len(loaded.variables) == len(network.variables)
-    values = tf.nest.flatten([x, c] if c else [x])
-    assert np.any(model(values))
-    np.testing.assert_array_equal(loaded(values), model(values))
-
-
-@each_network
-def test_config_round_trip(network):
-    network = pixel_network(network, "everything", dtype="float64", trainable=False, kernel_size=5)
-    copy = type(network).from_config(network.get_config())
-    assert copy.get_config() == network.get_config()
-    for name, value in {**PIXELS["everything"], "kernel_size": 5}.items():
-        assert tf.nest.flatten(getattr(copy, name)) == tf.nest.flatten(value), name
-    assert not copy.trainable and copy.variable_dtype == "float64"
-    assert [v.shape for v in copy.variables] == [v.shape for v in network.variables]
-
-
-@each_network
-def test_all_variables_are_there_after_construction(network):
-    network = pixel_network(network, "both")
-    variables, c = list(network.variables), random_conditioning(network)
-    assert variables
-    network(random_events(network), c, training=True)
-    network.generate(lambda params, i: params[:, 0], 1, c)
-    assert all(a is b for a, b in zip(network.variables, variables, strict=True))
 
 
 # Errors -------------------------------------------------------------------------------------------

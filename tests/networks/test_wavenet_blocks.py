@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tests.networks.block_passes import BATCH, assert_equal_to_parallel
-from tests.networks.examples import WAVENETS, MaskedLinear, lively, wavenet
+from tests.networks.examples import WAVENETS, lively, wavenet
+from tests.toys import MaskedLinear
 from tfp_ar.networks.generation.reference import WholeEvent
 from tfp_ar.networks.generation.wavenet import WaveNetBlocks
 

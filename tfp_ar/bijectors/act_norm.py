@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_ar.bijectors.caching import CachedBijector, PairCache, TensorMemo
+from tfp_ar.bijectors.caching.cached_bijector import CachedBijector
+from tfp_ar.bijectors.caching.tensor_memo import TensorMemo
+from tfp_ar.bijectors.caching.weights_aware_cache import PairCache
 from tfp_ar.internal import checks, shapes
 
 

@@ -10,7 +10,9 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors.caching import CachedBijector, TensorMemo, WeightsAwareCache, WeightsVersion
+from tfp_ar.bijectors.caching.cached_bijector import CachedBijector
+from tfp_ar.bijectors.caching.tensor_memo import TensorMemo
+from tfp_ar.bijectors.caching.weights_aware_cache import WeightsAwareCache, WeightsVersion
 from tfp_ar.bijectors.sampling.choose import check_sampling, make_sampler
 from tfp_ar.bijectors.sampling.fixed_point import FixedPoint
 from tfp_ar.bijectors.transformers.affine import LOG_SCALE_BOUND, Affine
@@ -118,7 +120,7 @@ class ARFlowBijector(CachedBijector):
         sampling = check_sampling(sampling, network)
         if bijector_fn is not None and log_scale_bound != LOG_SCALE_BOUND:
             raise ValueError(
-                "log_scale_bound: expected none beside a bijector_fn, which it does not reach, got "
+                "log_scale_bound: expected the default with a bijector_fn, which it does not affect, got "
                 f"{log_scale_bound!r}."
             )
         transformer = Affine(log_scale_bound) if bijector_fn is None else bijector_fn

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_ar.bijectors.caching import PassThroughCache
+from tfp_ar.bijectors.caching.weights_aware_cache import PassThroughCache
 from tfp_ar.conditioning.forwarding import forwarded_kwargs, taken_kwargs
 from tfp_ar.internal import tfp_private
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfp_ar.bijectors.caching import TensorMemo
+from tfp_ar.bijectors.caching.tensor_memo import TensorMemo
 
 
 def test_equal_arrays_give_the_same_tensor():

@@ -16,7 +16,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tests.compliance.registry import LazyReversed
+from tests.toys import LazyReversed
 from tfp_ar import ARFlowBijector
 from tfp_ar.conditioning import walk
 from tfp_ar.networks import WaveNet

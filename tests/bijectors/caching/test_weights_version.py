@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import normal
-from tests.networks.examples import MaskedLinear
-from tfp_ar.bijectors.caching import WeightsVersion
+from tests.toys import MaskedLinear
+from tfp_ar.bijectors.caching.weights_aware_cache import WeightsVersion
 from tfp_ar.internal import tf_private
 from tfp_ar.internal.variables import RawVariables
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests import helpers
-from tests.compliance.registry import LazyReversed, decreasing, sinh_arcsinh
+from tests.toys import LazyReversed, decreasing, sinh_arcsinh
 from tfp_ar import ARFlowBijector
-from tfp_ar.bijectors.sampling import implicit_gradient, sequential
+from tfp_ar.bijectors.sampling.sequential import implicit_gradient, sequential
 from tfp_ar.bijectors.transformers.affine import Affine
 from tfp_ar.networks import AutoregressiveNetwork, WaveNet
 

@@ -1,4 +1,4 @@
-"""tfp_ar.bijectors.transformers.root_finding: solutions of increasing equations, and their derivatives."""
+"""Solutions of increasing equations, and their derivatives."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 import tfp_ar
 from tests import helpers
 from tests.bijectors.sampling.test_implicit_gradient import assert_gradients
-from tests.compliance.registry import LazyReversed
+from tests.toys import LazyReversed
 from tfp_ar.bijectors import ARFlowBijector, Bounded, Chain, MixtureOfLogistics
 from tfp_ar.bijectors import RationalQuadraticSpline as Spline
 from tfp_ar.networks import WaveNet

@@ -17,21 +17,3 @@ A flow, whose forward is a sequential pass, cannot do without a cache, and TFP's
 of date (1, 2); `CachedBijector` includes weights and tapes in the hash (3); `TensorMemo` gives
 equal values the same tensor (4).
 """
-
-from tfp_ar.bijectors.caching.cached_bijector import CachedBijector
-from tfp_ar.bijectors.caching.tensor_memo import TensorMemo
-from tfp_ar.bijectors.caching.weights_aware_cache import (
-    PairCache,
-    PassThroughCache,
-    WeightsAwareCache,
-    WeightsVersion,
-)
-
-__all__ = [
-    "CachedBijector",
-    "PairCache",
-    "PassThroughCache",
-    "TensorMemo",
-    "WeightsAwareCache",
-    "WeightsVersion",
-]

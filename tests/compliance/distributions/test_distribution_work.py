@@ -1,7 +1,7 @@
 """How much work an AutoregressiveDistribution does: the passes through its network, counted.
 
-As in test_work_contract.py: `TickingNetwork` counts executions, `counting.counted` also sees what
-is compiled.
+`TickingNetwork` counts executions, `counting.counted` also sees what is compiled, as in
+tests/compliance/bijectors/test_work_contract.py.
 """
 
 import numpy as np

@@ -13,7 +13,8 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests import helpers
-from tests.compliance import registry
+from tests.compliance.bijectors import registry
+from tests.compliance.entries import parametrized
 from tfp_ar.conditioning.walk import flows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -23,8 +24,8 @@ SETTINGS = registry.FLOWS + registry.COMPOSITIONS
 
 
 def each(entries):
-    """Parametrizes over entries; the slow ones are for `make test-all`."""
-    return pytest.mark.parametrize(**registry.parametrized(entries))
+    """Parametrizes over entries."""
+    return pytest.mark.parametrize(**parametrized(entries))
 
 
 each_flow = each(registry.FLOWS)
@@ -72,16 +73,6 @@ def traced(bijector, entry, **kwargs):
     return tf.function(functools.partial(all_four, bijector, entry), autograph=False, **kwargs)
 
 
-def jacobian(function, x):
-    """d function(x) / d x, flattened; the function keeps shapes and takes batches of all sizes."""
-    size = int(np.prod(x.shape))
-    copies = tf.repeat(x[tf.newaxis], size, axis=0)  # row k is there for the gradient of output k
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        chosen = tf.linalg.diag_part(tf.reshape(function(copies), [size, size]))
-    return tf.reshape(tape.gradient(chosen, copies), [size, size]).numpy()
-
-
 def assert_all_close(got, want, **tolerance):
     """Compares what `all_four` gives."""
     assert set(got) == set(want)
@@ -127,7 +118,9 @@ def test_log_dets_are_those_of_the_jacobians(entry):
     first = tf.nest.map_structure(lambda c: c[0], kwargs)
     computed = all_four(bijector, entry, u, x, kwargs)
     for name, method, at in (("fldj", "forward", u), ("ildj", "inverse", x)):
-        matrix = jacobian(lambda v, f=method: getattr(bijector, f)(v, **first), at[0])
+        matrix = helpers.jacobian(
+            lambda v, f=method: getattr(bijector, f)(v, **first), at[0], entry.event_size
+        )
         _, want = np.linalg.slogdet(matrix)
         assert abs(want) > 1e-3 or "shift" in entry.name, "a log-det of 0 shows nothing"
         np.testing.assert_allclose(computed[name][0], want, **EXACT, err_msg=name)
@@ -156,7 +149,7 @@ def test_jacobian_is_triangular_in_the_order_of_the_network(entry):
     flow = shared_bijector(entry)
     u, _, kwargs = points(flow, entry, rows(entry))
     first = tf.nest.map_structure(lambda c: c[0], kwargs)
-    matrix = jacobian(lambda v: flow.forward(v, **first), u[0])
+    matrix = helpers.jacobian(lambda v: flow.forward(v, **first), u[0], entry.event_size)
     order = flow.network.order
     matrix = matrix[np.ix_(order, order)]
     np.testing.assert_array_equal(np.triu(matrix, 1), 0.0)
