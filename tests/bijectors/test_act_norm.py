@@ -286,7 +286,7 @@ def test_bad_values():
         act_norm.initialize(tf.ones([5, 2]))
     with pytest.raises(ValueError, match=r"data: expected at least one row, got shape \[0, 3, 2\]"):
         act_norm.initialize(tf.ones([0, 3, 2]))
-    with pytest.raises(ValueError, match="data: expected finite values, got others where 'act_n"):
+    with pytest.raises(ValueError, match="data: expected finite values at 'act_n"):
         act_norm.initialize(tf.fill([4, 3, 2], np.nan))
     with pytest.raises(RuntimeError, match="expected `initialize` to be called eagerly"):
         tf.function(act_norm.initialize)(tf.ones([4, 3, 2]))

@@ -138,7 +138,7 @@ class ActNorm(CachedBijector):
         if not data.size:
             raise ValueError(f"data: expected at least one row, got shape {list(data.shape)}.")
         if not np.isfinite(data).all():
-            raise ValueError(f"data: expected finite values, got others where {self.name!r} acts.")
+            raise ValueError(f"data: expected finite values at {self.name!r}, got NaN or infinity.")
         rank = len(self._event_shape)
         kept = {data.ndim - rank + axis for axis in self._axes}
         reduced = tuple(set(range(data.ndim)) - kept)

@@ -120,8 +120,8 @@ class ARFlowBijector(CachedBijector):
         sampling = check_sampling(sampling, network)
         if bijector_fn is not None and log_scale_bound != LOG_SCALE_BOUND:
             raise ValueError(
-                "log_scale_bound: expected the default with a bijector_fn, which it does not affect, got "
-                f"{log_scale_bound!r}."
+                "log_scale_bound: expected the default with a bijector_fn, which does not use it, "
+                f"got {log_scale_bound!r}."
             )
         transformer = Affine(log_scale_bound) if bijector_fn is None else bijector_fn
         check_transformer(transformer, network)

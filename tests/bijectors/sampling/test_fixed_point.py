@@ -11,7 +11,7 @@ from tests.bijectors.examples import EXACT, condition, flow, value
 from tests.bijectors.sampling import test_implicit_gradient as gradients
 from tfp_ar import ARFlowBijector
 from tfp_ar.bijectors import Affine, FixedPoint, sampling_report
-from tfp_ar.bijectors.sampling.sequential import jacobi_solver
+from tfp_ar.bijectors.sampling import jacobi_solver
 from tfp_ar.internal.compiled_network import CompiledNetwork
 from tfp_ar.networks import Flipped
 

@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 from tests import helpers
 from tests.toys import LazyReversed, decreasing, sinh_arcsinh
 from tfp_ar import ARFlowBijector
-from tfp_ar.bijectors.sampling.sequential import implicit_gradient, sequential
+from tfp_ar.bijectors.sampling import implicit_gradient, sequential
 from tfp_ar.bijectors.transformers.affine import Affine
 from tfp_ar.networks import AutoregressiveNetwork, WaveNet
 
