@@ -83,7 +83,7 @@ def test_parameters_start_at_zero_unless_told_otherwise():
 def test_no_weight_behind_the_mask_gets_through(weight):
     head, f, x = random_head(2), normal([1, LENGTH, FEATURES]), normal([1, LENGTH, 2])
     want = head(f, x)
-    kernel = np.array(head.channel_kernel)
+    kernel = head.channel_kernel.numpy()
     kernel[[0, 1, 1], [0, 0, 1]] = weight  # of a channel to itself or to one before it
     head.channel_kernel.assign(kernel)
     np.testing.assert_array_equal(head(f, x), want)
