@@ -23,7 +23,7 @@ def test_a_keras_file(name, expected):
     model = keras.models.load_model(FILES / f"{name}.keras")
     inputs = [expected[f"{name}/x"]]
     inputs += [expected[k] for k in (f"{name}/global", f"{name}/local") if k in expected]
-    params = model(inputs if len(inputs) > 1 else inputs[0])
+    params = model(inputs)
     np.testing.assert_allclose(params, expected[f"{name}/params"], **CLOSE)
 
 
