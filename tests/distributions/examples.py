@@ -1,4 +1,4 @@
-"""Small autoregressive networks and what makes distributions of their parameters, for tests."""
+"""Small autoregressive networks, and functions that turn parameters into distributions, for tests."""
 
 import itertools
 
