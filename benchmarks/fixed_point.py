@@ -53,7 +53,7 @@ _NETWORK = flags.DEFINE_enum(
     ["wavenet", "gated_pixel_cnn"],
     "The network. gated_pixel_cnn is over images, and its blocks are rows.",
 )
-_TRANSFORMER = flags.DEFINE_enum("transformer", "spline", list(TRANSFORMERS), "That of the flow.")
+_TRANSFORMER = flags.DEFINE_enum("transformer", "spline", list(TRANSFORMERS), "The conditionals.")
 _CHANNELS = flags.DEFINE_integer("channels", 32, "Channels of the blocks.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 600, "Training steps.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-3, "Adam's rate; it follows a cosine.", 0.0)

@@ -53,7 +53,7 @@ flags.register_multi_flags_validator(
     lambda values: values["reference_rows"] <= values["side"],
     message="expected --reference_rows of at most --side.",
 )
-_TFP = flags.DEFINE_bool("tfp", True, "Whether to run tfd.PixelCNN.")
+_TFP = flags.DEFINE_bool("tfp", True, "Run tfd.PixelCNN, too.")
 _JSON = flags.DEFINE_string("json", None, "File to write the figures to, too.")
 
 _COLUMNS = ["log_prob", "train step", "cached", "reference", "tfp log_prob", "tfp sample"]

@@ -56,7 +56,7 @@ _HEAD = flags.DEFINE_enum(
 )
 _BINARIZE = flags.DEFINE_bool("binarize", False, "Two levels: above half of the range or not.")
 _POOL = flags.DEFINE_integer("pool", 1, "Shrink images by this factor.", **POSITIVE)
-_MAX_TRAIN = flags.DEFINE_integer("max_train", None, "Train on the first images only.", **POSITIVE)
+_MAX_TRAIN = flags.DEFINE_integer("max_train", None, "Most training images to use.", **POSITIVE)
 _MAX_EVAL = flags.DEFINE_integer(
     "max_eval", 10000, "Most images to validate on, and to test on.", **POSITIVE
 )

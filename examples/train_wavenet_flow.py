@@ -106,7 +106,7 @@ _SUPPORT = flags.DEFINE_enum(
     "The model is over the data's levels, by a bounded bijector, or over all integers.",
 )
 _NUMBERS = flags.DEFINE_list(
-    "importance_samples", ["1", "8", "64"], "Numbers of importance samples, ascending, to test by."
+    "importance_samples", ["1", "8", "64"], "Numbers of importance samples in the test, ascending."
 )
 flags.register_validator(
     "importance_samples",

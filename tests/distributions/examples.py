@@ -1,4 +1,4 @@
-"""Small autoregressive networks, and functions that turn parameters into distributions, for tests."""
+"""Small autoregressive networks for tests, and distributions made from their parameters."""
 
 import itertools
 
