@@ -1,14 +1,14 @@
-# Everything that the project offers from the command line: `make help` lists it.
+# The project's commands: `make help` lists them.
 #
-# Needs python3 (3.10 to 3.13, with its venv module) and make. The rest is installed into .venv by
-# the first target that needs it.
+# They need python3 (3.10 to 3.13, with its venv module) and make. The first target that needs the
+# rest installs it into .venv.
 
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 
-# What is installed, and in which versions (constraints-oldest.txt: the oldest that setup.py allows).
+# The versions to install (constraints-oldest.txt: the oldest that setup.py allows), and the extras.
 # Remove .venv before you change them.
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= docs,examples,test
@@ -18,7 +18,7 @@ DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 PYTEST_FLAGS ?=
 
-# Every script in benchmarks/ whose name has no leading underscore, as a module name.
+# The scripts in benchmarks/ whose names have no leading underscore, as module names.
 BENCHMARKS ?= $(patsubst benchmarks/%.py,benchmarks.%,\
   $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 
@@ -28,9 +28,9 @@ BENCHMARKS ?= $(patsubst benchmarks/%.py,benchmarks.%,\
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-# The stamp keeps a later call from asking pip again; it is out of date when the dependencies, their
-# pins or the version change. A .venv that was made by hand is used as it is, and one whose creation
-# was cut off before it had pip is completed.
+# The stamp saves later calls from running pip again. It is out of date when the dependencies, their
+# pins or the version change. A .venv that was made by hand is used as it is. One whose creation was
+# interrupted before it had pip is completed.
 $(STAMP): setup.py $(CONSTRAINTS) tfp_ar/version.py
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check -e '.[$(EXTRAS)]' -c $(CONSTRAINTS)
@@ -40,15 +40,16 @@ demo: $(STAMP)  ## Train the demo model and draw its pictures (DEMO_FLAGS="--fla
 	$(RUN) -m examples.train_wavenet_flow --output_dir=$(DEMO_OUTPUT) $(DEMO_FLAGS)
 	@echo "The pictures are in $(DEMO_OUTPUT)/"
 
-# Two workers: each loads its own TensorFlow, so more would cost memory sooner than they save time.
-test: $(STAMP)  ## Run the tests, but for the slow ones (PYTEST_FLAGS="...").
+# There are two workers. Each loads its own TensorFlow, so more of them would cost memory before
+# they save time.
+test: $(STAMP)  ## Run all tests except the slow ones (PYTEST_FLAGS="...").
 	$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow" $(PYTEST_FLAGS)
 
 test-all: $(STAMP)  ## Run all tests.
 	$(RUN) -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
-# PYTHONPATH: lint-imports looks at this checkout, whatever is installed.
-lint: $(STAMP)  ## Check the code's style, its format, and that imports go down only.
+# PYTHONPATH makes lint-imports look at this checkout, whatever is installed.
+lint: $(STAMP)  ## Check the style and format of the code, and the direction of imports.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo --no-cache
@@ -60,7 +61,7 @@ types: $(STAMP)  ## Check the types of the library with mypy.
 docs: $(STAMP)  ## Build the documentation into site/; a broken link is an error.
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
-# One after the other, so that they do not disturb each other's timings.
+# They run one after the other, so that they do not disturb each other's timings.
 bench: $(STAMP)  ## Run the benchmarks (BENCHMARKS=benchmarks.NAME for one, BENCH_FLAGS="...").
 	@test -n "$(strip $(BENCHMARKS))" || { echo "There is no script in benchmarks/." >&2; exit 1; }
 	@set -e; for name in $(BENCHMARKS); do \
@@ -72,7 +73,7 @@ wheel-test:  ## Build wheel and sdist, and try the wheel in an environment of it
 	PYTHON=$(PYTHON) CONSTRAINTS=$(CONSTRAINTS) tools/check_wheel.sh
 
 # .venv stays: it is a large download. Remove it by hand to start anew.
-clean:  ## Remove what was generated, but for .venv.
+clean:  ## Remove generated files, except .venv.
 	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	rm -rf $(DEMO_OUTPUT) *_output receptive_field.png
 	find . -path './$(VENV)' -prune -o -path ./.git -prune -o \

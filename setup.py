@@ -12,8 +12,8 @@ REPOSITORY = "https://github.com/tfp-ar/tfp_ar"
 def read_version() -> str:
     """Returns the version in tfp_ar/version.py.
 
-    It is read as text: importing the package would need TensorFlow, which is not there yet when
-    pip builds.
+    It reads the file as text: importing the package would need TensorFlow, which is not there yet
+    when pip builds.
     """
     text = (ROOT / "tfp_ar" / "version.py").read_text(encoding="utf-8")
     match = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
@@ -23,14 +23,14 @@ def read_version() -> str:
 
 
 def read_readme() -> str:
-    """Returns the text of README.md, or nothing where a build leaves it out."""
+    """Returns the text of README.md, or an empty string if a build leaves the file out."""
     readme = ROOT / "README.md"
     return readme.read_text(encoding="utf-8") if readme.is_file() else ""
 
 
 INSTALL_REQUIRES = [
     "absl-py",
-    # Below 3.10 keras.Variable copies a tf.Variable that it is given, instead of sharing it.
+    # Below 3.10, keras.Variable copies a tf.Variable that it gets, instead of sharing it.
     "keras>=3.10",
     "numpy",
     "tensorflow>=2.18",
@@ -48,7 +48,7 @@ TEST_REQUIRE = [
     # The tests run the examples.
     *EXAMPLES_REQUIRE,
     "import-linter",
-    # The layers are tested on Keras' JAX backend, too.
+    # Tests run the layers on Keras' JAX backend, too.
     "jax",
     "mypy",
     "pytest",
@@ -56,13 +56,13 @@ TEST_REQUIRE = [
     "ruff",
 ]
 
-# The site is made of the sources as text, without TensorFlow.
+# The site is built from the sources as text, without TensorFlow.
 DOCS_REQUIRE = [
-    # LaTeX to MathML, which browsers show without a script.
+    # It converts LaTeX to MathML, which browsers show without a script.
     "latex2mathml",
     "mkdocs-material",
     "mkdocstrings[python]",
-    # mkdocstrings formats signatures with it.
+    # mkdocstrings formats signatures with ruff.
     "ruff",
 ]
 
@@ -78,7 +78,7 @@ setup(
         "Documentation": f"{REPOSITORY}/tree/main/docs",
         "Issues": f"{REPOSITORY}/issues",
     },
-    # In place of a "License ::" classifier, which setuptools no longer takes beside it.
+    # This replaces a "License ::" classifier, which setuptools no longer accepts beside it.
     license_expression="Apache-2.0",
     packages=find_packages(include=["tfp_ar", "tfp_ar.*"]),
     package_data={"tfp_ar": ["py.typed"]},

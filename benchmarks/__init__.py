@@ -1,1 +1,1 @@
-"""Measured ratios; every module here is a command: python -m benchmarks.NAME."""
+"""Benchmarks that measure ratios; each module is a command: python -m benchmarks.NAME."""

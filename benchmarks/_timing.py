@@ -1,4 +1,4 @@
-"""Fair timing: all candidates in turn, round after round, medians, and ratios within a round."""
+"""Fair timing: medians over rounds of all candidates in turn, and ratios within a round."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 
 @dataclasses.dataclass
 class Timing:
-    """Seconds of one candidate: one entry a round."""
+    """The seconds of one candidate, with one entry per round."""
 
     seconds: list[float]
 
@@ -23,22 +23,22 @@ class Timing:
         return statistics.median(self.seconds)
 
     def ratio(self, other: "Timing") -> float:
-        """The median over the rounds of own seconds by the other's.
+        """Returns the median over the rounds of own seconds divided by the other's.
 
-        Neighbours in time share the state of the machine, so that this is steadier than the ratio
-        of medians.
+        Neighbours in time share the state of the machine, so this is steadier than the ratio of
+        the medians.
         """
         pairs = zip(self.seconds, other.seconds, strict=False)  # slow ones run fewer rounds
         return statistics.median(a / b for a, b in pairs)
 
 
 def measure(candidates, rounds: int, budget_seconds: float) -> dict[str, Timing]:
-    """Times functions in turn: once to compile, then `rounds` times each.
+    """Times functions in turn, after one call of each to compile it.
 
     Args:
       candidates: dict of functions without arguments that return a tensor.
-      rounds: number of timed calls.
-      budget_seconds: a candidate stops being timed after so many seconds (but not before one call).
+      rounds: number of timed calls of each.
+      budget_seconds: a candidate is no longer timed after this many seconds, but at least once.
 
     Returns: a Timing for each candidate.
     """
@@ -61,7 +61,7 @@ def _wait(tensor):
 
 
 def machine() -> str:
-    """The machine and the versions that figures belong to, in a line."""
+    """Returns one line with the machine and the versions that the figures belong to."""
     gpus = tf.config.list_physical_devices("GPU")
     devices = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
     device = ", ".join(map(str, devices)) or f"{os.cpu_count()} CPU cores ({_cpu_name()})"

@@ -1,14 +1,15 @@
-"""Fixed-point sampling against cached sampling, on flows that were really trained.
+"""Compares fixed-point sampling with cached sampling, on trained flows.
 
     python -m benchmarks.fixed_point
     python -m benchmarks.fixed_point --wav_dir=FOLDER --window=512
     python -m benchmarks.fixed_point --npz=mnist.npz [--network=gated_pixel_cnn]
 
-trains a small flow (a WaveNet over scikit-learn's digits, by default), then draws from it in both
-ways, in one run: milliseconds, the ratio to cached sampling, passes over a block (the mean over
-samples, and over batches, which wait for the slowest; the mean over blocks, one pass more of which
-fills the caches), whether it fell back, and the largest difference to the cached samples, in x and
-in the noise that the inverse finds for them. All is compiled by XLA.
+trains a small flow (by default a WaveNet over scikit-learn's digits), then draws from it in both
+ways, in one run. It prints milliseconds, the ratio to cached sampling, the passes over a block,
+whether it fell back, and the largest differences from the cached samples, in x and in the noise
+that the inverse finds for them. Passes are means over blocks, each of which needs one more pass to
+fill the caches; they are given as the mean over samples, and for the batch, which waits for its
+slowest sample. XLA compiles everything.
 """
 
 import functools
@@ -39,7 +40,7 @@ def _define_list(name, default, text):
 
 
 _WAV_DIR = flags.DEFINE_string("wav_dir", None, "Folder with .wav files, to model speech.")
-_NPZ = flags.DEFINE_string("npz", None, "File of images such as MNIST's, to model these.")
+_NPZ = flags.DEFINE_string("npz", None, "File of images such as MNIST's, to model images.")
 flags.register_multi_flags_validator(
     ["wav_dir", "npz"],
     lambda values: None in values.values(),
@@ -50,24 +51,24 @@ _NETWORK = flags.DEFINE_enum(
     "network",
     "wavenet",
     ["wavenet", "gated_pixel_cnn"],
-    "gated_pixel_cnn: over images; its blocks are of rows.",
+    "The network. gated_pixel_cnn is over images, and its blocks are rows.",
 )
-_TRANSFORMER = flags.DEFINE_enum("transformer", "spline", list(TRANSFORMERS), "Of the flow.")
+_TRANSFORMER = flags.DEFINE_enum("transformer", "spline", list(TRANSFORMERS), "The conditionals.")
 _CHANNELS = flags.DEFINE_integer("channels", 32, "Channels of the blocks.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 600, "Training steps.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-3, "Of Adam, with a cosine.", 0.0)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 5e-3, "Adam's rate; it follows a cosine.", 0.0)
 _BATCHES = _define_list("batches", ["1", "16"], "Batch sizes of samples.")
-_BLOCK_SIZES = _define_list("block_sizes", ["4", "8", "16"], "Of fixed points; and the whole.")
-_MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 64, "Passes a block.", lower_bound=1)
-_TOLERANCE = flags.DEFINE_float("tolerance", None, "Of fixed points. Default: 16 roundings.", 0.0)
+_BLOCK_SIZES = _define_list("block_sizes", ["4", "8", "16"], "Block sizes beside the whole event.")
+_MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 64, "Passes per block.", lower_bound=1)
+_TOLERANCE = flags.DEFINE_float("tolerance", None, "Tolerance. Default: 16 units of rounding.", 0.0)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed calls of each candidate.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", None, "Write the figures here, too.")
+_JSON = flags.DEFINE_string("json", None, "File to write the figures to, too.")
 
 _TRAIN_BATCH = 32
 
 
 def load():
-    """The data that the flags ask for, sequences or images."""
+    """Loads the data that the flags ask for; returns them and a function that shapes x."""
     if _WAV_DIR.value:
         data = load_speech(_WAV_DIR.value, _WINDOW.value)
     else:
@@ -81,7 +82,7 @@ def load():
 
 
 def make_model(data, x):
-    """The distribution of integers, and the flow in it."""
+    """Returns the distribution of integers, and the flow in it."""
     transformer = make_transformer(_TRANSFORMER.value)
     event_shape, num_params = list(x.shape[1:]), transformer.num_params
     if _NETWORK.value == "wavenet":
@@ -99,7 +100,7 @@ def make_model(data, x):
 
 
 def train(model, x) -> None:
-    """Adam on the bound of one importance sample."""
+    """Trains with Adam on the bound of one importance sample."""
     variables = model.trainable_variables
     rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE.value, _STEPS.value, alpha=0.01)
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=1.0)
@@ -118,7 +119,7 @@ def train(model, x) -> None:
 
 
 def bits(model, x) -> float:
-    """Bits a dimension of some examples."""
+    """Returns the mean bits per dimension of some examples."""
     log_prob = tf.function(model.log_prob, jit_compile=True, autograph=False)
     return float(
         np.mean(tfp_ar.bits_per_dim(log_prob(x[:256], seed=tf.constant([1, 0])), x.shape[1:]))
@@ -126,7 +127,7 @@ def bits(model, x) -> float:
 
 
 def samplers(flow) -> dict:
-    """The flow as it samples in each way."""
+    """Returns the flow with each way to sample, by name."""
     found = {"cached": flow}
     sizes = [int(n) for n in _BLOCK_SIZES.value if int(n) < flow.event_shape[0]]
     for size in (None, *sizes):
@@ -138,7 +139,7 @@ def samplers(flow) -> dict:
 
 
 def measure(flow, batch: int) -> list[dict]:
-    """Figures of each sampler for one batch size."""
+    """Measures the figures of each sampler for one batch size."""
     u = tf.random.stateless_normal([batch, *flow.event_shape], seed=[1, 2])
     ways, calls = samplers(flow), {}
     for name, way in ways.items():
@@ -181,7 +182,7 @@ def _x(result):
 
 
 def show(row: dict) -> str:
-    """One line of the table."""
+    """Returns one line of the table."""
     cells = [
         f"{row['batch']:5d} {row['sampler']:14} {row['seconds'] * 1e3:9.2f} {row['ratio']:8.2f}"
     ]
@@ -195,7 +196,7 @@ def show(row: dict) -> str:
 
 
 def main(argv):
-    """Trains, and prints the table."""
+    """Trains the flow, and prints the table."""
     del argv
     keras.utils.set_random_seed(0)
     data, shaped = load()
@@ -211,7 +212,7 @@ def main(argv):
         "\n"
     )
     print(
-        "batch sampler               ms  /cached  a sample  of batch  fell back   in x      in u\n"
+        "batch sampler               ms  /cached   /sample    /batch  fell back   in x      in u\n"
         "                                         (passes over a block)        (differences)"
     )
     rows = []

@@ -1,13 +1,13 @@
-"""PixelCNNs: density, training step and sampling, against the reference and TFP's PixelCNN.
+"""Compares density, training step and sampling of PixelCNNs with the reference and TFP's PixelCNN.
 
     python -m benchmarks.images
 
 prints median seconds, and ratios to one log_prob pass, of GatedPixelCNN, PixelCNN and
-`tfd.PixelCNN` of a comparable number of parameters, on 8-bit images: log_prob, a training step
-(log_prob, gradient, Adam), cached sampling and reference sampling. XLA compiles all but what is
-TFP's (for which it takes long) and, on a CPU, the training step. Of the reference, which takes a
-network pass for each pixel, the first rows alone are drawn, and the time is scaled to all;
-`tfd.PixelCNN` is sampled once.
+`tfd.PixelCNN` of a comparable number of parameters, on 8-bit images. It measures log_prob, a
+training step (log_prob, gradient, Adam), cached sampling and reference sampling. XLA compiles
+everything except TFP's network (for which it takes long) and, on a CPU, the training step. The
+reference takes one network pass per pixel; it draws only the first rows, and the time is scaled to
+all rows. `tfd.PixelCNN` is sampled once.
 """
 
 import json
@@ -36,7 +36,7 @@ _LAYERS = flags.DEFINE_integer("layers", 10, "Layers.", lower_bound=1)
 _FILTERS = flags.DEFINE_integer("filters", 32, "Channels of the layers.", lower_bound=1)
 _LEVELS = flags.DEFINE_integer("levels", 256, "Levels of a pixel.", lower_bound=2)
 _COMPONENTS = flags.DEFINE_integer(
-    "components", 5, "Logistic mixture; 0: categorical.", lower_bound=0
+    "components", 5, "Components of the logistic mixture; 0: categorical.", lower_bound=0
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype",
@@ -53,19 +53,19 @@ flags.register_multi_flags_validator(
     lambda values: values["reference_rows"] <= values["side"],
     message="expected --reference_rows of at most --side.",
 )
-_TFP = flags.DEFINE_bool("tfp", True, "Whether to run tfd.PixelCNN.")
-_JSON = flags.DEFINE_string("json", None, "Write the figures here, too.")
+_TFP = flags.DEFINE_bool("tfp", True, "Run tfd.PixelCNN, too.")
+_JSON = flags.DEFINE_string("json", None, "File to write the figures to, too.")
 
 _COLUMNS = ["log_prob", "train step", "cached", "reference", "tfp log_prob", "tfp sample"]
 
 
 def categorical(params):
-    """A law of all levels."""
+    """Returns a distribution of all levels."""
     return tfd.Categorical(logits=params)
 
 
 def make_distribution(network_class):
-    """Our distribution over [side, side, 1]."""
+    """Returns this package's distribution over [side, side, 1]."""
     levels = _LEVELS.value
     head = categorical
     if _COMPONENTS.value:
@@ -77,7 +77,7 @@ def make_distribution(network_class):
         num_layers=_LAYERS.value,
         dtype=_DTYPE.value,
     )
-    # The last layer starts at zero; small weights there make samples depend on all of the network.
+    # The last layer starts at zero. With small weights there, samples depend on the whole network.
     kernel = network.head.output_kernel
     kernel.assign(0.01 * tf.random.stateless_normal(kernel.shape, seed=[0, 1]))
     half = (levels - 1) / 2
@@ -87,7 +87,7 @@ def make_distribution(network_class):
 
 
 def make_tfp(num_parameters: int):
-    """`tfd.PixelCNN` whose number of parameters comes nearest to that, by its filters."""
+    """Returns a `tfd.PixelCNN` with filters for the nearest number of parameters."""
 
     def make(filters):
         distribution = tfd.PixelCNN(
@@ -108,12 +108,12 @@ def make_tfp(num_parameters: int):
 
 
 def parameters(distribution) -> int:
-    """The number of trainable parameters."""
+    """Returns the number of trainable parameters."""
     return sum(int(np.prod(v.shape)) for v in distribution.trainable_variables)
 
 
 def train_step(distribution, x):
-    """A function that makes one step of Adam."""
+    """Returns a function that makes one step of Adam."""
     variables, optimizer = distribution.trainable_variables, keras.optimizers.Adam(1e-4)
     optimizer.build(variables)
 
@@ -127,7 +127,7 @@ def train_step(distribution, x):
 
 
 def reference_rows(distribution, batch):
-    """A function that draws the first rows by the reference: a parallel pass for each variable."""
+    """Returns a function that draws the first rows by the reference: one pass per variable."""
     network, transform = distribution.network, distribution.input_transform
     number = _REFERENCE_ROWS.value * _SIDE.value
 
@@ -146,7 +146,7 @@ def reference_rows(distribution, batch):
 
 
 def measure(name: str, network_class, batch: int) -> dict:
-    """Figures for one network and batch size."""
+    """Measures the figures for one network and batch size."""
     distribution = make_distribution(network_class)
     levels = _LEVELS.value
     x = tf.random.stateless_uniform(
@@ -194,7 +194,7 @@ def measure(name: str, network_class, batch: int) -> dict:
 
 
 def show(row: dict) -> str:
-    """Some lines about one network."""
+    """Returns some lines about one network."""
     cells = [
         f"  {name:14}{row['seconds'][name]:10.4f} s  {row['ratio_to_log_prob'][name]:9.2f} log_prob"
         for name in _COLUMNS
@@ -205,7 +205,7 @@ def show(row: dict) -> str:
     if row["tfp_parameters"] is not None:
         head += f" (tfd.PixelCNN: {row['tfp_parameters']})"
         tail += f", {row['tfp_sample_by_cached']:.0f} times faster than tfd.PixelCNN"
-    tail += f"; {row['images_per_second_in_training']:.0f} images a second in training"
+    tail += f"; {row['images_per_second_in_training']:.0f} images per second in training"
     return "\n".join([head, *cells, tail])
 
 
@@ -215,8 +215,8 @@ def main(argv):
     print(timing.machine())
     print(
         f"{_SIDE.value}x{_SIDE.value}, {_LEVELS.value} levels, {_LAYERS.value} layers of "
-        f"{_FILTERS.value}, {_DTYPE.value}; of the reference {_REFERENCE_ROWS.value} of "
-        f"{_SIDE.value} rows are timed, and scaled\n"
+        f"{_FILTERS.value}, {_DTYPE.value}; the reference is timed on {_REFERENCE_ROWS.value} of "
+        f"{_SIDE.value} rows, and scaled\n"
     )
     rows = []
     for batch in map(int, _BATCHES.value):

@@ -1,12 +1,12 @@
-"""Cached sampling against one network pass, the reference, and TFP's autoregressive flow.
+"""Compares cached sampling with one network pass, the reference, and TFP's autoregressive flow.
 
     python -m benchmarks.sampling
 
-prints, for each length and batch size: seconds of one network pass (`net(x)` under jit_compile), of
-log_prob and of cached sampling (both inside a compiled function, and called eagerly), of the
-reference, and of sampling from `tfb.MaskedAutoregressiveFlow` around the same network; and their
-ratios to the pass.
-The slow ones run where they are expected to take less than --slow_seconds.
+prints, for each length and batch size, the seconds of one network pass (`net(x)` under
+jit_compile), of log_prob and cached sampling (both inside a compiled function, and called eagerly),
+of the reference, and of sampling from `tfb.MaskedAutoregressiveFlow` around the same network. It
+also prints their ratios to the pass. The slow candidates run only if they are expected to take less
+than --slow_seconds.
 """
 
 import json
@@ -26,7 +26,7 @@ _LAYERS = flags.DEFINE_integer("layers", 20, "Blocks; dilations are 1, 2, ..., 5
 _CHANNELS = flags.DEFINE_integer("channels", 64, "Residual and skip channels.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed calls of each candidate.")
 _SLOW_SECONDS = flags.DEFINE_float("slow_seconds", 20.0, "Skip a reference expected to be slower.")
-_JSON = flags.DEFINE_string("json", None, "Write the figures here, too.")
+_JSON = flags.DEFINE_string("json", None, "File to write the figures to, too.")
 
 _COLUMNS = [
     "pass",
@@ -41,13 +41,13 @@ _DILATION_PERIOD = 10
 
 
 def make_flow(length: int):
-    """The network, and the flow over sequences of that length."""
+    """Returns the network, and the flow over sequences of that length."""
     network = tfp_ar.networks.WaveNet(
         event_shape=[length],
         residual_channels=_CHANNELS.value,
         dilations=[2 ** (i % _DILATION_PERIOD) for i in range(_LAYERS.value)],
     )
-    # The last layer starts at zero; small weights there make samples depend on all of the network.
+    # The last layer starts at zero. With small weights there, samples depend on the whole network.
     kernel = network.head.output_kernel
     kernel.assign(0.01 * tf.random.stateless_normal(kernel.shape, seed=[0, 1]))
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [length])
@@ -55,7 +55,7 @@ def make_flow(length: int):
 
 
 def make_maf(network):
-    """TFP's flow around the same network: one pass for each variable."""
+    """Returns TFP's flow around the same network, which takes one pass per variable."""
 
     def shift_and_log_scale(x):
         shift, raw = tf.unstack(network(x), axis=-1)
@@ -67,7 +67,7 @@ def make_maf(network):
 
 
 def candidates(length: int, batch: int):
-    """The functions to time; the slow ones in a dict of their own."""
+    """Returns the functions to time, with the slow ones in a second dict."""
     network, flow = make_flow(length)
     reference = tfp_ar.ARFlowBijector(network, sampling="reference")
     maf = make_maf(network)
@@ -79,7 +79,7 @@ def candidates(length: int, batch: int):
     fast = {
         "pass": lambda: one_pass(x),
         "log_prob": lambda: log_prob(x),
-        # A new tensor each time, as the bijector remembers the one it has seen.
+        # Each call gets a new tensor, as the bijector remembers the last one.
         "log_prob eager": lambda: flow.log_prob(tf.identity(x)),
         "cached": sample,
         "cached eager": lambda: flow.sample(batch, seed=[1, 2]),
@@ -92,11 +92,11 @@ def candidates(length: int, batch: int):
 
 
 def measure(length: int, batch: int) -> dict:
-    """Figures for one length and batch size."""
+    """Measures the figures for one length and batch size."""
     fast, slow = candidates(length, batch)
     timings = timing.measure(fast, _ROUNDS.value, budget_seconds=30.0)
     ratios = {name: t.ratio(timings["pass"]) for name, t in timings.items()}
-    # Either slow one takes about a pass for each variable.
+    # Each slow candidate takes about one pass per variable.
     if timings["pass"].median * length < _SLOW_SECONDS.value:
         more = timing.measure({"pass": fast["pass"], **slow}, rounds=2, budget_seconds=0.0)
         timings.update({name: more[name] for name in slow})
@@ -111,7 +111,7 @@ def measure(length: int, batch: int) -> dict:
 
 
 def show(row: dict) -> str:
-    """One line of the table: seconds, and the ratio to one pass."""
+    """Returns one line of the table: seconds, and the ratio to one pass."""
     cells = [f"{row['length']:6d} {row['batch']:5d}"]
     for name in _COLUMNS:
         if name not in row["seconds"]:
@@ -129,7 +129,7 @@ def main(argv):
     print(timing.machine())
     print(
         f"WaveNet of {_LAYERS.value} blocks, {_CHANNELS.value} channels; median seconds (ratio to "
-        "one pass) by length and batch; last column: microseconds a step of cached sampling\n"
+        "one pass) by length and batch; last column: microseconds per step of cached sampling\n"
     )
     print(" ".join([f"{'L':>6} {'batch':>5}", *(f"{name:>18}" for name in _COLUMNS), " us/step"]))
     rows = []

@@ -1,11 +1,11 @@
-"""What the transformers cost: flows of each on one network, against the affine one.
+"""Compares the cost of the transformers: a flow of each, on one network, with the affine flow.
 
     python -m benchmarks.transformers
 
-prints, for each transformer and batch size: milliseconds of log_prob, of log_prob with its
-gradient, and of cached sampling, all compiled; their ratios to the affine flow in the same run; and
-microseconds a step of sampling. The networks differ in the size of their last layer only. Its
-weights and biases are random, so that the transformers are not near the identity.
+prints, for each transformer and batch size, milliseconds of log_prob, of log_prob with its
+gradient, and of cached sampling, all compiled. It also prints their ratios to the affine flow in
+the same run, and microseconds per step of sampling. The networks differ only in the size of their
+last layer. Its weights and biases are random, so that the transformers are not near the identity.
 """
 
 import tensorflow as tf
@@ -35,7 +35,7 @@ _CALLS = ["log_prob", "gradient", "sample"]
 
 
 def make_flow(transformer):
-    """A flow of random weights."""
+    """Returns a flow with random weights in the last layer."""
     network = tfp_ar.networks.WaveNet(
         [_LENGTH.value],
         num_params=transformer.num_params,
@@ -54,7 +54,7 @@ def make_flow(transformer):
 
 
 def candidates(flow, batch: int) -> dict:
-    """The compiled functions to time."""
+    """Returns the compiled functions to time."""
     x = tf.random.stateless_normal([batch, _LENGTH.value], seed=[1, 2])
 
     @tf.function(jit_compile=True)
@@ -62,7 +62,7 @@ def candidates(flow, batch: int) -> dict:
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(flow.log_prob(x))
         first = tape.gradient(loss, flow.trainable_variables)
-        return loss + tf.add_n([tf.reduce_sum(g) for g in first])  # none of them is left out
+        return loss + tf.add_n([tf.reduce_sum(g) for g in first])  # XLA must compute all of them
 
     return {
         "log_prob": tf.function(lambda: flow.log_prob(x), jit_compile=True),
@@ -77,7 +77,7 @@ def main(argv):
     print(timing.machine())
     print(
         f"WaveNet of {_LAYERS.value} blocks, {_CHANNELS.value} channels, L={_LENGTH.value}; median "
-        "milliseconds (ratio to the affine flow); last column: microseconds a step of sampling\n"
+        "milliseconds (ratio to the affine flow); last column: microseconds per step of sampling\n"
     )
     print(f"{'transformer':<28}{'batch':>5}" + "".join(f"{c:>18}" for c in _CALLS) + "  us/step")
     flows = {name: make_flow(transformer) for name, transformer in _TRANSFORMERS.items()}

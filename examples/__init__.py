@@ -1,1 +1,1 @@
-"""Complete programs that use tfp_ar; each runs as `python -m examples.NAME --help`."""
+"""Complete programs that use tfp_ar; `python -m examples.NAME --help` shows the flags of each."""

@@ -5,13 +5,13 @@ import itertools
 
 import numpy as np
 
-# Tried on the validation split.
+# The values tried on the validation split.
 PSEUDO_COUNTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Independent variables, each with the frequencies of its bins; uniform within a bin.
+    """Independent variables with the frequencies of their bins, uniform within each bin.
 
         P(x[t] = v) = (count[t, bin(v)] + pseudo_count * width)
                       / (n + pseudo_count * num_bins * width) / width
@@ -20,10 +20,10 @@ class Histogram:
 
     Attributes:
       low: the smallest integer.
-      width: integers a bin.
-      pseudo_count: what is added to the count of each integer.
-      log_probs: log P of an integer in each bin, [d, num_bins]; or [1, num_bins] for one histogram
-        for all positions.
+      width: integers per bin.
+      pseudo_count: the number added to the count of each integer.
+      log_probs: log P of an integer in each bin, [d, num_bins]; or [1, num_bins] if all positions
+        share one histogram.
     """
 
     low: int
@@ -33,7 +33,7 @@ class Histogram:
 
     @classmethod
     def fit(cls, x, low, high, per_position, width, pseudo_count):
-        """Counts x, integers low..high of shape [n, d]."""
+        """Fits a histogram to x, integers low..high of shape [n, d]."""
         num_bins = -(-(high + 1 - low) // width)
         rows = _bins(x, low, width)
         rows = rows.T if per_position else rows.reshape([1, -1])
@@ -44,11 +44,11 @@ class Histogram:
 
     @classmethod
     def choose(cls, data, validation, widths):
-        """The histogram of the training split whose width and pseudo-count suit validation best.
+        """Returns the training histogram with the width and pseudo-count best on validation.
 
         Args:
-          data: the Dataset; one that is stationary gets one histogram for all positions.
-          validation: integers [n, d] to choose by.
+          data: the Dataset; a stationary one gets one histogram for all positions.
+          validation: the integers [n, d] that decide.
           widths: the widths to try.
         """
         candidates = (
@@ -58,7 +58,7 @@ class Histogram:
         return max(candidates, key=lambda histogram: histogram.log_prob(validation).mean())
 
     def log_prob(self, x) -> np.ndarray:
-        """log P(x) [n] of integers x [n, d]."""
+        """Returns log P(x) [n] of integers x [n, d]."""
         positions = np.arange(x.shape[1]) % len(self.log_probs)
         return self.log_probs[positions, _bins(x, self.low, self.width)].sum(axis=1)
 
@@ -68,9 +68,9 @@ def _bins(x, low, width):
 
 
 class FullGaussian:
-    """The normal density with mean and full covariance of x + u, u uniform in [0, 1)^d.
+    """The normal density with the mean and full covariance of x + u, u uniform in [0, 1)^d.
 
-    The noise enters the fit exactly, by its mean 1/2 and variance 1/12; that also makes the
+    The noise enters the fit exactly, through its mean 1/2 and variance 1/12. This also makes the
     covariance positive definite.
 
     Args:
@@ -85,7 +85,7 @@ class FullGaussian:
         self.cholesky = np.linalg.cholesky(covariance)
 
     def log_prob(self, y) -> np.ndarray:
-        """log p(y) [n] of y [n, d]."""
+        """Returns log p(y) [n] of y [n, d]."""
         centred = np.asarray(y, np.float64) - self.mean
         z = np.linalg.solve(self.cholesky, centred.T)
         log_det = np.log(np.diag(self.cholesky)).sum()

@@ -1,4 +1,4 @@
-"""Integer sequences to model, split in three: scikit-learn's digits, or speech from a folder."""
+"""Integer sequences in three splits: scikit-learn's digits, or speech from a folder."""
 
 import collections
 import dataclasses
@@ -13,19 +13,19 @@ DIGIT_HIGHEST = 16  # with 17 levels
 VALIDATION_FRACTION = TEST_FRACTION = 0.15
 
 PCM_LOWEST, PCM_HIGHEST = -(2**15), 2**15 - 1  # 16 bits
-# Of the .wav files, sorted by path and counted from 0: those at 0, 10, 20, ... are for the test,
-# those at 1, 11, 21, ... for validation.
+# The .wav files are sorted by path and counted from 0. Files 0, 10, 20, ... are for the test, and
+# files 1, 11, 21, ... for validation.
 FILE_CYCLE, TEST_FILE, VALIDATION_FILE = 10, 0, 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples of one split.
+    """The examples of one split.
 
     Attributes:
       x: integers as float32, [n, d].
-      groups: [n]; examples of different groups are independent: digits, or recordings.
-      labels: the class of each example as one-hot float32 [n, num_classes], None if there are none.
+      groups: [n]; examples of different groups are independent. A group is a digit or a recording.
+      labels: the class of each example as one-hot float32 [n, num_classes], or None.
     """
 
     x: np.ndarray
@@ -33,7 +33,7 @@ class Split:
     labels: np.ndarray | None = None
 
     def thinned(self, most: int) -> "Split":
-        """At most `most` examples, evenly spaced."""
+        """Returns at most `most` examples, evenly spaced."""
         if len(self.x) <= most:
             return self
         kept = np.linspace(0, len(self.x) - 1, most).astype(np.int64)
@@ -42,15 +42,15 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Three splits and what the integers mean.
+    """Three splits and the meaning of their integers.
 
     Attributes:
-      name: for titles and figures.
+      name: the name in titles and figures.
       train, validation, test: the splits.
-      low, high: the integers' range, both inclusive.
-      stationary: whether all positions follow one law, but for the start (speech), or each its own
-        (pixels).
-      sample_rate: in Hz, None if the sequence is no sound.
+      low, high: the range of the integers, both inclusive.
+      stationary: True if all positions except the start have the same distribution (speech), False
+        if each has its own (pixels).
+      sample_rate: the rate in Hz, or None if the sequence is not sound.
     """
 
     name: str
@@ -64,27 +64,27 @@ class Dataset:
 
     @property
     def dims(self) -> int:
-        """d, the length of a sequence."""
+        """The length d of a sequence."""
         return self.train.x.shape[1]
 
     @property
     def num_classes(self) -> int:
-        """The number of classes, 0 if there are none."""
+        """The number of classes, 0 without labels."""
         return 0 if self.train.labels is None else self.train.labels.shape[1]
 
     def without_labels(self) -> "Dataset":
-        """The same examples, their classes unknown."""
+        """Returns the same examples without their classes."""
         parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
         unlabelled = {n: dataclasses.replace(part, labels=None) for n, part in parts.items()}
         return dataclasses.replace(self, **unlabelled)
 
 
 def load_digits(seed: int) -> Dataset:
-    """scikit-learn's 1797 handwritten digits, rows joined to sequences of 64.
+    """Loads scikit-learn's 1797 handwritten digits, with rows joined to sequences of 64.
 
-    The split is a random one of the images, a function of the seed.
+    The images are split at random, as a function of the seed.
     """
-    import sklearn.datasets  # here, so that speech does without
+    import sklearn.datasets  # here, so that speech does not need it
 
     digits = sklearn.datasets.load_digits()
     x, labels = digits.data.astype(np.float32), np.eye(10, dtype=np.float32)[digits.target]
@@ -95,10 +95,10 @@ def load_digits(seed: int) -> Dataset:
 
 
 def load_speech(wav_dir: str, window: int) -> Dataset:
-    """16-bit PCM from all .wav files under a folder, cut into windows that do not overlap.
+    """Loads 16-bit PCM from all .wav files under a folder, cut into windows without overlap.
 
-    Files that cannot be decoded or are shorter than a window are left out with a warning. Of
-    several channels the first counts.
+    Files that cannot be decoded or are shorter than a window are left out with a warning. If there
+    are several channels, only the first is used.
 
     Args:
       wav_dir: the folder, searched with its subfolders.
@@ -125,7 +125,7 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
             rejected.append(f"{path.name}: {error}")
             logging.warning("Leaving out %s", rejected[-1])
             continue
-        index = position - len(rejected)  # among the usable, so that a bad one empties no split
+        index = position - len(rejected)  # among usable files, so that a bad one empties no split
         rates.setdefault(rate, path.name)
         place = {TEST_FILE: "test", VALIDATION_FILE: "validation"}.get(index % FILE_CYCLE, "train")
         cut = samples[: len(samples) // window * window].reshape([-1, window])
@@ -157,10 +157,10 @@ def load_speech(wav_dir: str, window: int) -> Dataset:
 
 
 def read_pcm(path) -> tuple[np.ndarray, int]:
-    """The first channel of a 16-bit PCM file as integers in float32 [n], and the rate in Hz.
+    """Returns the first channel of a 16-bit PCM file as float32 integers [n], and the rate in Hz.
 
     Raises:
-      ValueError: if it cannot be decoded.
+      ValueError: if the file cannot be decoded.
     """
     try:
         audio, rate = tf.audio.decode_wav(tf.io.read_file(str(path)))

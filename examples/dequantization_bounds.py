@@ -1,13 +1,14 @@
-"""Draws the bounds that dequantization gives beside what they are bounds of.
+"""Plots the bounds that dequantization gives, beside the exact values.
 
     python -m examples.dequantization_bounds
 
-On the left a density of two variables, small enough to integrate over each cell: the exact log
-likelihood of integers drawn from it, and the bounds of K importance samples of uniform noise and of
-learned noise (`tfp_ar.dequantizers.Variational`, trained while the density stays as it is). On the
-right the same bounds for a flow trained on scikit-learn's digits, whose exact value nobody knows.
+The left panel shows a density of two variables, small enough to integrate over each cell: the exact
+log likelihood of integers drawn from it, and the bounds of K importance samples of uniform noise
+and of learned noise (`tfp_ar.dequantizers.Variational`, trained with the density fixed). The right
+panel shows the same bounds for a flow trained on scikit-learn's digits, whose exact value is
+unknown.
 
-Written to --output_dir: bounds.png and figures.json.
+The program writes bounds.png and figures.json to --output_dir.
 """
 
 import pathlib
@@ -29,25 +30,25 @@ from examples.training import POSITIVE, SEED
 tfd = tfp.distributions
 
 EXACT = "exact"
-REPEATS = 2  # of the bound of most samples; of the others as many as fit into the same draws
+REPEATS = 2  # of the bound with the most samples; the others repeat as often as the draws allow
 TRAIN, DATA, TEST = (number << 28 for number in (1, 2, 3))  # second numbers of seeds
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "bounds_output", "Folder for what is written.")
-_EPOCHS = flags.DEFINE_integer("epochs", 30, "Of the digits' flow.", **POSITIVE)
-_NOISE_EPOCHS = flags.DEFINE_integer("noise_epochs", 15, "Of the learned noise.", **POSITIVE)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "bounds_output", "Folder for the output.")
+_EPOCHS = flags.DEFINE_integer("epochs", 30, "Epochs for the digits' flow.", **POSITIVE)
+_NOISE_EPOCHS = flags.DEFINE_integer("noise_epochs", 15, "Epochs for learned noise.", **POSITIVE)
 _MOST = flags.DEFINE_integer("most_samples", 256, "The largest K, a power of 2.", lower_bound=2)
 _EXAMPLES = flags.DEFINE_integer("examples", 500, "Values to average over.", lower_bound=2)
 flags.declare_key_flag("seed")
 
 
 def small_density():
-    """Two variables that depend on each other; a cell holds much of it, or hardly any."""
+    """Returns the density of two dependent variables, whose mass varies much between cells."""
     scale = tf.constant([[0.45, 0.0], [0.5, 0.25]])
     return tfd.MultivariateNormalTriL([1.4, 2.2], scale)
 
 
 def fit(distribution, x, epochs, seed):
-    """Trains what is trainable in `distribution`; prints the loss before and after."""
+    """Trains the trainable variables of `distribution`; prints the loss before and after."""
     model = tfp_ar.DensityModel(distribution, seed=seed)
     batch_size = 64
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, epochs * -(-len(x) // batch_size))
@@ -58,7 +59,7 @@ def fit(distribution, x, epochs, seed):
 
 
 def bounds_of(density, noise, split, numbers) -> dict:
-    """K -> bound for each value, in bits a dimension, [n]."""
+    """Returns a dict K -> bound for each value, in bits per dimension, [n]."""
     model = tfp_ar.Dequantized(density, noise)
 
     @tf.function(jit_compile=True)
@@ -71,14 +72,14 @@ def bounds_of(density, noise, split, numbers) -> dict:
 
 
 def compare(density, train, test, low, high, width, numbers) -> dict:
-    """Trains the noise, and returns law of the noise -> K -> bound for each value of `test`."""
+    """Trains the noise, and returns a dict noise -> K -> bound for each value of `test`."""
     noises = {name: make_noise(name, train.shape[1:], low, high, width) for name in NOISES}
     fit(tfp_ar.Dequantized(density, noises["variational"]), train, _NOISE_EPOCHS.value, TRAIN)
     return {name: bounds_of(density, noise, test, numbers) for name, noise in noises.items()}
 
 
 def small_model(numbers) -> dict:
-    """The bounds and the exact values of the small density, for integers drawn from it."""
+    """Returns the bounds and exact values of the small density, for integers drawn from it."""
     density = small_density()
     train, test = (
         np.floor(density.sample(n, seed=[SEED.value, DATA + k]).numpy())
@@ -90,7 +91,7 @@ def small_model(numbers) -> dict:
 
 
 def digits_model(numbers) -> dict:
-    """The bounds of a flow trained on digits, for those held out."""
+    """Returns the bounds of a flow trained on digits, for held-out digits."""
     data = load_digits(SEED.value).without_labels()
     transformer = make_transformer("affine")
     network = tfp_ar.networks.WaveNet(
@@ -109,7 +110,7 @@ def digits_model(numbers) -> dict:
 
 
 def run() -> dict:
-    """Both models; returns what is in figures.json."""
+    """Compares both models; returns the content of figures.json."""
     clock = Clock()
     keras.utils.set_random_seed(SEED.value)
     numbers = [2**k for k in range(_MOST.value.bit_length())]
@@ -122,7 +123,7 @@ def run() -> dict:
             shown = "  ".join(f"{k}: {b.mean():.4f}" for k, b in by_number.items())
             print(f"  {law:12} {shown}", flush=True)
 
-    from examples import plots  # here, so that the rest does without matplotlib
+    from examples import plots  # here, so that the rest does not need matplotlib
 
     output = pathlib.Path(_OUTPUT_DIR.value)
     figures = {

@@ -2,13 +2,13 @@
 
     python -m examples.dequantization_variants --steps=1000
 
-Uniform or variational noise; conditionals that are affine, a mixture of logistics or a spline; one
-flow or two that run in opposite directions: WaveNets over scikit-learn's digits, the split and the
-training of `examples.train_wavenet_flow`. Bits a dimension on the test split, by the bounds of 1, 8
-and 64 importance samples.
+The variants have uniform or variational noise; conditionals that are affine, mixtures of logistics
+or splines; and one flow, or two in opposite directions. All are WaveNets over scikit-learn's
+digits, with the split and the training of `examples.train_wavenet_flow`. The table gives bits per
+dimension on the test split, by the bounds of 1, 8 and 64 importance samples.
 
-Variants that are done when a run is killed are not trained again by the next one with the same
-flags. Written to --output_dir: figures.json and table.md.
+If a run is killed, the next run with the same flags does not train finished variants again. The
+program writes figures.json and table.md to --output_dir.
 """
 
 import functools
@@ -44,15 +44,15 @@ VARIANTS = [
     for number, transformer, noise in itertools.product(FLOWS, TRANSFORMERS, NOISES)
 ]
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "variants_output", "Folder for what is written.")
-_VARIANTS = flags.DEFINE_multi_enum("variant", VARIANTS, VARIANTS, "Those to train; all.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "variants_output", "Folder for the output.")
+_VARIANTS = flags.DEFINE_multi_enum("variant", VARIANTS, VARIANTS, "Variants to train.")
 _CHANNELS = flags.DEFINE_integer("residual_channels", 32, "Channels of the blocks.", **POSITIVE)
 _WIDTH = flags.DEFINE_integer("noise_width", 32, "Channels of the learned noise.", **POSITIVE)
 flags.adopt_module_key_flags(training)
 
 
 def make_model(variant: str, data: Dataset) -> tfp_ar.Dequantized:
-    """The distribution of that name."""
+    """Returns the distribution of that name."""
     noise, transformer, num_flows = variant.split("-")
     transformer = make_transformer(transformer)
 
@@ -74,7 +74,7 @@ def make_model(variant: str, data: Dataset) -> tfp_ar.Dequantized:
 
 
 def train_and_test(variant: str, data: Dataset, folder) -> dict:
-    """Trains one variant, and tests the averaged weights that are best on the validation split."""
+    """Trains one variant, and tests the averaged weights that were best on the validation split."""
     clock = Clock()
     tf.random.set_seed(SEED.value)
     model = make_model(variant, data)
@@ -105,12 +105,12 @@ def train_and_test(variant: str, data: Dataset, folder) -> dict:
 
 
 def run() -> dict:
-    """All variants in turn; returns what is in figures.json."""
+    """Trains and tests all variants in turn; returns the content of figures.json."""
     data = load_digits(SEED.value).without_labels()
     settings = {
         flag.name: flag.value
         for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
-        if flag.name != "variant"  # more of them may be added
+        if flag.name != "variant"  # a later run may add more of them
     }
     output = pathlib.Path(_OUTPUT_DIR.value)
     folder = training.CheckpointFolder(output / "checkpoints", settings)

@@ -1,4 +1,4 @@
-"""Bounds of integers under a continuous density, draw by draw, and the figures made of them."""
+"""Bounds of integers under a continuous density, draw by draw, and figures computed from them."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,16 +9,16 @@ QUADRATURE_NODES = 64  # on each side of a cell
 
 
 def log_prob_draws(log_prob, split, seed, num_draws, batch_size) -> np.ndarray:
-    """One-sample bounds with noise k = 0, ..., num_draws - 1: [num_draws, n].
+    """Returns one-sample bounds with noise k = 0, ..., num_draws - 1: [num_draws, n].
 
     Args:
       log_prob: function of x [batch_size, d], labels [batch_size, c] or None and a stateless seed
         that returns [batch_size].
       split: the examples.
       seed: stateless seed [2]; the noise is a function of it, of k and of the row of x.
-      num_draws: how many.
+      num_draws: the number of draws.
       batch_size: rows in each call of `log_prob`. The last batch is filled up, so that a compiled
-        function sees one shape.
+        function sees only one shape.
     """
     n = len(split.x)
     rows = np.arange(-(-n // batch_size) * batch_size) % n
@@ -28,7 +28,8 @@ def log_prob_draws(log_prob, split, seed, num_draws, batch_size) -> np.ndarray:
         for i in range(0, len(rows), batch_size):
             batch = rows[i : i + batch_size]
             labels = None if split.labels is None else tf.constant(split.labels[batch])
-            # Calls far apart in the second number, draws in the first: seeds never meet.
+            # Streams are far apart in the second number, and draws differ in the first, so that
+            # seeds never coincide.
             noise = tf.constant([seed[0] + k, seed[1] + i // batch_size], tf.int32)
             parts.append(log_prob(tf.constant(split.x[batch]), labels, noise))
         draws.append(np.concatenate(parts)[:n])
@@ -36,9 +37,9 @@ def log_prob_draws(log_prob, split, seed, num_draws, batch_size) -> np.ndarray:
 
 
 def bound(draws: np.ndarray, num_importance_samples: int) -> np.ndarray:
-    """The bound of K importance samples, [n], from draws [m, n] of the bound of one.
+    """Returns the bound of K importance samples, [n], from draws [m, n] of the bound of one.
 
-    log (1/K sum_k exp(draws[k])) for as many groups of K as there are, and the groups' mean.
+    It is the mean of log (1/K sum_k exp(draws[k])) over as many groups of K draws as there are.
     """
     k = min(num_importance_samples, len(draws))
     groups = draws[: len(draws) // k * k].reshape([-1, k, draws.shape[1]])
@@ -47,11 +48,13 @@ def bound(draws: np.ndarray, num_importance_samples: int) -> np.ndarray:
 
 
 def exact_log_prob(density, x) -> np.ndarray:
-    """Log of the mass of the cells [x, x + 1)^2 of a density, by Gauss-Legendre quadrature.
+    """Returns the log mass of the cells [x, x + 1)^2 of a density, by Gauss-Legendre quadrature.
 
     Args:
       density: a tfd.Distribution of two real numbers.
-      x: integers [n, 2]. Returns [n].
+      x: integers [n, 2].
+
+    Returns: array [n].
     """
     nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     nodes, weights = (nodes + 1.0) / 2.0, weights / 2.0
@@ -62,7 +65,10 @@ def exact_log_prob(density, x) -> np.ndarray:
 
 
 def with_noise(log_prob):
-    """For `log_prob_draws`: a function of y = x + u, given x and a seed instead."""
+    """Returns `log_prob`, a function of y = x + u, as a function of x and a seed.
+
+    The result is for `log_prob_draws`.
+    """
 
     def of_integers(x, _, seed):
         y, _ = tfp_ar.dequantizers.Uniform().dequantize(x, 1, seed)
@@ -72,11 +78,11 @@ def with_noise(log_prob):
 
 
 def sample_figures(samples, log_p_samples, log_p_test, low, high) -> dict:
-    """How samples compare with the test split.
+    """Compares samples with the test split.
 
     Args:
       samples: integers [m, d].
-      log_p_samples: bound of each, [m], in nats; that of one that is out of range counts too.
+      log_p_samples: the bound of each sample, [m], in nats; samples out of range count, too.
       log_p_test: the same bound of test examples, [n].
       low, high: the range, both inclusive.
 

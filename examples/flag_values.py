@@ -1,6 +1,6 @@
-"""What the values of flags have to be, for programs whose flags have nothing else in common."""
+"""Checks of the values of flags, for programs whose flags have nothing else in common."""
 
 
 def are_positive(numbers) -> bool:
-    """Whether the strings of a list flag are positive integers, one at least."""
+    """Returns True if a list flag has at least one string and all are positive integers."""
     return bool(numbers) and all(n.isdecimal() and int(n) for n in numbers)

@@ -1,4 +1,4 @@
-"""What the examples' flows are made of: transformers and noise by name, and the data's units."""
+"""Parts of the examples' flows: transformers and noise by name, and the units of the data."""
 
 import numpy as np
 import tensorflow_probability as tfp
@@ -16,7 +16,7 @@ from tfp_ar.dequantizers import Dequantizer, Uniform, Variational
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 LOG_SCALE_BOUND = 12.0  # silence in speech is near -9
-# What each variable is given those before it. Affine: Gaussian, in the units that follow.
+# The conditional distribution of each variable. With "affine" it is Gaussian, in the units below.
 TRANSFORMERS = {
     "affine": lambda bound: Affine(bound),
     "mixture": lambda bound: MixtureOfLogistics(4, bound),
@@ -29,16 +29,18 @@ NOISES = {
 
 
 def make_transformer(name: str, log_scale_bound=LOG_SCALE_BOUND):
-    """The `bijector_fn` of that name."""
+    """Returns the `bijector_fn` of that name."""
     return TRANSFORMERS[name](log_scale_bound)
 
 
 def data_units(data, bounded=True) -> list:
-    """Bijectors to numbers of mean 0 and deviation 1, what a network sees, outermost first.
+    """Returns bijectors between the data and numbers of mean 0 and standard deviation 1.
+
+    A network sees these numbers. The outermost bijector comes first.
 
     Args:
-      data: a Dataset, of which the training split decides.
-      bounded: whether the density is to be zero outside the data's levels.
+      data: a Dataset, whose training split decides the units.
+      bounded: whether the density has to be zero outside the data's levels.
     """
     y = data.train.x + np.float32(0.5)
     outermost = []
@@ -50,16 +52,16 @@ def data_units(data, bounded=True) -> list:
 
 
 def make_density(make_network, data, transformer, num_flows=1, bounded=True):
-    """Flows in the data's units, each in another direction.
+    """Returns a density of flows in the data's units, each in another direction.
 
     Args:
       make_network: function k -> the network of flow k.
       data: a Dataset.
       transformer: the `bijector_fn` of all flows.
-      num_flows: how many.
-      bounded: whether the density is to be zero outside the data's levels.
+      num_flows: the number of flows.
+      bounded: whether the density has to be zero outside the data's levels.
 
-    Returns: a `tfd.TransformedDistribution` of a normal law.
+    Returns: a `tfd.TransformedDistribution` of a normal distribution.
     """
     outer = Chain(data_units(data, bounded))
     flows = stack(make_network, num_flows, bijector_fn=transformer, actnorm=False, outer=outer)
@@ -68,5 +70,5 @@ def make_density(make_network, data, transformer, num_flows=1, bounded=True):
 
 
 def make_noise(name: str, event_shape, low: int, high: int, width: int) -> Dequantizer:
-    """The dequantizer of that name, one of NOISES, for integers from `low` to `high`."""
+    """Returns the dequantizer of that name, one of NOISES, for integers from `low` to `high`."""
     return NOISES[name](event_shape, low, high + 1, width)

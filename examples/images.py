@@ -1,4 +1,4 @@
-"""Images of integers, split in three: scikit-learn's digits, or an .npz file such as MNIST's."""
+"""Images of integers in three splits: scikit-learn's digits, or an .npz file such as MNIST's."""
 
 import dataclasses
 import zipfile
@@ -10,13 +10,13 @@ from examples.data import DIGIT_SIDE, Dataset, Split, load_digits
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 HIGHEST = 255
-# Of the training images of a file, in its order, the last ones are for validation.
+# The last training images of a file, in its order, are for validation.
 VALIDATION_FRACTION = 1 / 12  # 5000 of MNIST's 60000
-MOST_CLASSES = 1000  # labels are one-hot: of 10^6 classes, those of MNIST would take 280 GB
+MOST_CLASSES = 1000  # labels are one-hot: with 10^6 classes, those of MNIST would take 280 GB
 
 
 def load_digit_images(seed: int, max_train: int | None = None) -> Dataset:
-    """`load_digits` as images [n, 8, 8, 1]; of the training images, the first `max_train`."""
+    """Loads the digits as images [n, 8, 8, 1], with only the first `max_train` for training."""
     data = load_digits(seed)
     train = data.train
     first = Split(train.x[:max_train], train.groups[:max_train], train.labels[:max_train])
@@ -25,15 +25,17 @@ def load_digit_images(seed: int, max_train: int | None = None) -> Dataset:
 
 
 def load_npz(path: str, max_train: int | None = None) -> Dataset:
-    """Images of 256 levels and their classes, from a file with the keys of `keras.datasets.mnist`.
+    """Loads images of 256 levels and their classes from a file like that of `keras.datasets.mnist`.
 
     Args:
-      path: of the file: x_train and x_test [n, H, W] or [n, H, W, C], uint8; y_train and y_test
-        [n], integers 0..K-1, with K classes in y_train, at most 1000. Nothing in it is unpickled.
-      max_train: the first so many training images only; the classes are those of all.
+      path: path of the file, which holds x_train and x_test, uint8 [n, H, W] or [n, H, W, C], and
+        y_train and y_test, integers 0..K-1 [n], with K classes in y_train, at most 1000. Nothing in
+        it is unpickled.
+      max_train: if given, only that many training images are used, from the first on. The classes
+        are those of all images.
 
     Raises:
-      ValueError: if it cannot be read, a key is missing, or what is in it has another form.
+      ValueError: if the file cannot be read, a key is missing, or an array has another form.
     """
     arrays = _read(path)
     train, test = (_checked(arrays, part) for part in ("train", "test"))
@@ -60,7 +62,7 @@ def load_npz(path: str, max_train: int | None = None) -> Dataset:
 
 
 def _read(path) -> dict:
-    """The arrays of the file, or a ValueError that says what is wrong with it."""
+    """Returns the arrays of the file, or raises a ValueError that states what is wrong with it."""
     try:
         file = np.load(path, allow_pickle=False)
         names = getattr(file, "files", None)
@@ -68,7 +70,7 @@ def _read(path) -> dict:
             raise ValueError("it holds a lone array")
         missing = [key for key in KEYS if key not in names]
         if not missing:
-            return {key: file[key] for key in KEYS}  # what is pickled raises a ValueError
+            return {key: file[key] for key in KEYS}  # a pickled array raises a ValueError
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"data: expected an .npz file of numbers, got {path!r}: {error}") from None
     raise ValueError(
@@ -77,7 +79,11 @@ def _read(path) -> dict:
 
 
 def _checked(arrays, part):
-    """Images [n, H, W, C] and labels [n] of a part, or a ValueError that says what is wrong."""
+    """Returns images [n, H, W, C] and labels [n] of a part.
+
+    Raises:
+      ValueError: if they are invalid; the message states what is wrong.
+    """
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     if x.ndim not in (3, 4) or len(x) < 2:
         raise ValueError(
@@ -105,17 +111,17 @@ def _checked(arrays, part):
 
 
 def binarized(data: Dataset) -> Dataset:
-    """The same images of two levels: 1 where a pixel is above half of the range."""
+    """Returns the same images with two levels: 1 where a pixel is above half of the range."""
     half = (data.low + data.high) / 2
     binary = _changed(data, lambda x: (x > half).astype(np.float32))
     return dataclasses.replace(binary, low=0, high=1)
 
 
 def pooled(data: Dataset, size: int) -> Dataset:
-    """The same images, smaller: means over `size` x `size` pixels, rounded.
+    """Returns smaller images: means over `size` x `size` pixels, rounded.
 
     Raises:
-      ValueError: if a side does not divide by `size`.
+      ValueError: if a side is not divisible by `size`.
     """
     height, width, channels = data.train.x.shape[1:]
     if height % size or width % size:

@@ -1,4 +1,4 @@
-"""Training the Keras way: DensityModel, fit, callbacks."""
+"""Training with Keras' own tools: DensityModel, fit, callbacks."""
 
 import json
 import math
@@ -12,12 +12,12 @@ from examples.training import BATCH_SIZE, EVAL_EVERY, PATIENCE, SEED, STEPS, Cur
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Records validations, keeps the best weights, stops when there is no progress.
+    """Callback that records validations, keeps the best weights, and stops without progress.
 
-    What ModelCheckpoint and EarlyStopping do; but those start afresh in a run that is resumed.
+    ModelCheckpoint and EarlyStopping do the same, but they start afresh in a resumed run.
 
     Args:
-      folder: where the weights and the curve are.
+      folder: the folder for the weights and the curve.
     """
 
     def __init__(self, folder):
@@ -28,7 +28,7 @@ class KeepBest(keras.callbacks.Callback):
         self._resumed = False
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Takes up the curve where the weights are, now that BackupAndRestore has restored them."""
+        """Resumes the curve at the step of the weights that BackupAndRestore has restored."""
         if not self._resumed:
             self._resumed = True
             step = int(self.model.optimizer.iterations)
@@ -37,7 +37,7 @@ class KeepBest(keras.callbacks.Callback):
                 print(f"Resumed at step {step}.", flush=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Called by Keras."""
+        """Records a validation; Keras calls this after each epoch."""
         if "val_loss" not in logs:
             return
         step = int(self.model.optimizer.iterations)
@@ -50,12 +50,12 @@ class KeepBest(keras.callbacks.Callback):
 
 
 def train(model, data, validation, folder) -> Curve:
-    """Trains until --steps or validation makes no progress; leaves the best weights in `model`.
+    """Trains for --steps or until validation stalls; leaves the best weights in `model`.
 
     Args:
       model: the distribution, a `tfp_ar.Dequantized`.
       data: the split to train on.
-      validation: the split to choose by.
+      validation: the split that decides which weights are best.
       folder: path for checkpoints.
     """
     steps_an_epoch = math.ceil(len(data.x) / BATCH_SIZE.value)
@@ -64,7 +64,7 @@ def train(model, data, validation, folder) -> Curve:
     density = tfp_ar.DensityModel(model, seed=SEED.value)
     density.compile(training.make_optimizer(), jit_compile=True)
     best, trained = KeepBest(folder), folder / "trained"
-    if not trained.exists():  # a run may have been killed later than here
+    if not trained.exists():  # a run may have been killed after training
         density.fit(
             data.x,
             conditional_input=data.labels,
@@ -72,7 +72,7 @@ def train(model, data, validation, folder) -> Curve:
             epochs=epochs,
             validation_data=(validation.x, validation.labels),
             validation_freq=sorted({*range(frequency, epochs + 1, frequency), epochs}),
-            # In that order: a run killed between the two repeats the epoch, validation and all.
+            # The order matters: a run killed between the two repeats the epoch with its validation.
             callbacks=[best, keras.callbacks.BackupAndRestore(str(folder / "backup"))],
             verbose=2,
         )

@@ -1,4 +1,4 @@
-"""Training by a loop of one's own: a tf.function, a Keras optimizer, tf.train.Checkpoint."""
+"""Training in a custom loop: a tf.function, a Keras optimizer, tf.train.Checkpoint."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ PROGRESS_EVERY = 20  # steps; reading the loss waits for the device
 
 @contextlib.contextmanager
 def averaged_weights(optimizer, variables):
-    """Within it the variables hold their moving averages."""
+    """Returns a context in which the variables hold their moving averages."""
     raw = [v.numpy() for v in variables]
     optimizer.finalize_variable_values(variables)
     try:
@@ -26,7 +26,7 @@ def averaged_weights(optimizer, variables):
 
 
 def assign(variables, values):
-    """Puts values into variables."""
+    """Assigns values to variables."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -38,24 +38,24 @@ class CurveState(tf.train.experimental.PythonState):
         self.curve = Curve()
 
     def serialize(self):
-        """The curve as text."""
+        """Returns the curve as text."""
         return json.dumps(self.curve.points)
 
     def deserialize(self, string_value):
-        """Undoes `serialize`."""
+        """Restores the curve from the text that `serialize` returned."""
         self.curve = Curve(json.loads(string_value))
 
 
 def train(model, data, validate, folder) -> Curve:
-    """Trains until --steps or validation makes no progress; leaves the best weights in `model`.
+    """Trains for --steps or until validation stalls; leaves the best weights in `model`.
 
-    Batches, noise and, by what the checkpoint holds, dropout are functions of the seed and the
-    step: a run that is killed and resumed is the run that it would have been.
+    Batches and noise are functions of the seed and the step, and so is dropout, as the checkpoint
+    holds its state. A killed and resumed run therefore equals an uninterrupted one.
 
     Args:
       model: the distribution, such as a `tfp_ar.Dequantized`.
       data: the split to train on.
-      validate: function without arguments: bits a dimension on the validation split.
+      validate: function without arguments that returns bits per dimension on the validation split.
       folder: path for checkpoints.
     """
     variables, optimizer = model.trainable_variables, training.make_optimizer()
@@ -75,7 +75,7 @@ def train(model, data, validate, folder) -> Curve:
     manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
     try:
         checkpoint.restore(manager.latest_checkpoint)
-    except (ValueError, IndexError, tf.errors.OpError) as error:  # IndexError: it is cut off
+    except (ValueError, IndexError, tf.errors.OpError) as error:  # IndexError: the file is cut off
         raise SystemExit(f"{folder}: the checkpoint cannot be read: {error}") from None
     start = int(optimizer.iterations)
     if start:

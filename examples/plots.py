@@ -1,8 +1,8 @@
-"""The example's pictures."""
+"""The pictures of the examples."""
 
 import matplotlib
 
-matplotlib.use("Agg")  # no window: the pictures go to files
+matplotlib.use("Agg")  # draws to files, without a window
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,26 +10,26 @@ import numpy as np
 from examples.data import DIGIT_SIDE
 
 DPI = 110
-GRID = 8  # at most 8 rows and columns of digits, or a column a class
+GRID = 8  # at most 8 rows and columns of digits, or one column per class
 LINE = 0.2  # the gray of the lines between them
 WAVES = 6
 
 
 def plot_samples(path, data, test, samples):
-    """Test examples beside samples, as images or as waves.
+    """Plots test examples beside samples, as images or as waves.
 
     Args:
-      path: of the PNG to write.
+      path: path of the PNG to write.
       data: the Dataset.
-      test: integers [n, d]; of images with classes, those of class 0, 1, ... in turn.
-      samples: integers [m, d] drawn from the model, likewise. The picture shows them clipped to the
-        data's range.
+      test: integers [n, d]; for images with classes, in the order of classes 0, 1, ... in turn.
+      samples: integers [m, d] drawn from the model, in the same order. The picture shows them
+        clipped to the range of the data.
     """
     samples = np.clip(samples, data.low, data.high)
     count = min(len(test), len(samples))
     if data.sample_rate is not None:
         count = min(WAVES, count)
-        spread = np.linspace(0, len(test) - 1, count).astype(int)  # of different files
+        spread = np.linspace(0, len(test) - 1, count).astype(int)  # from different files
         plot_waves(path, test[spread], samples[:count], data.sample_rate)
         return
     images = [-1, DIGIT_SIDE, DIGIT_SIDE, 1]
@@ -37,25 +37,26 @@ def plot_samples(path, data, test, samples):
 
 
 def by_class(split) -> np.ndarray:
-    """Examples of class 0, 1, ... in turn, as many rounds as there are; without labels, all."""
+    """Returns examples of class 0, 1, ... in turn, for whole rounds; without labels, all."""
     if split.labels is None:
         return split.x
     classes = split.labels.argmax(axis=1)
     members = [np.flatnonzero(classes == c) for c in range(split.labels.shape[1])]
     rounds = min(map(len, members))
-    if not rounds:  # a class is missing: no column a class
+    if not rounds:  # a class is missing, so it cannot have a column
         return split.x
     return split.x[np.stack([m[:rounds] for m in members], axis=1).ravel()]
 
 
 def plot_images(path, data, test, samples):
-    """Real images beside drawn ones, in two grids; with classes, a column a class.
+    """Plots real images beside drawn ones, in two grids; with classes, one column per class.
 
     Args:
-      path: of the PNG to write.
+      path: path of the PNG to write.
       data: the Dataset.
-      test: integers [n, H, W, C], C being 1 or 3; with classes, those of class 0, 1, ... in turn.
-      samples: integers [m, H, W, C] drawn from the model, likewise.
+      test: integers [n, H, W, C], where C is 1 or 3; with classes, in the order of classes 0, 1,
+        ... in turn.
+      samples: integers [m, H, W, C] drawn from the model, in the same order.
     """
     count = min(len(test), len(samples))
     columns = min(data.num_classes or GRID, max(int(np.sqrt(count)), 1))
@@ -70,10 +71,10 @@ def plot_images(path, data, test, samples):
 
 
 def plot_completions(path, data, originals, completions, num_rows):
-    """Each original, what of it was given, and completions, in a row.
+    """Plots each original, its given rows and its completions in one row.
 
     Args:
-      path: of the PNG to write.
+      path: path of the PNG to write.
       data: the Dataset.
       originals: integers [n, H, W, C].
       completions: integers [n, m, H, W, C].
@@ -91,13 +92,13 @@ def plot_completions(path, data, originals, completions, num_rows):
 
 
 def _show(axis, images, columns, highest):
-    """Images [n, H, W, C], `columns` a row; n has to be a multiple of that."""
+    """Shows images [n, H, W, C], `columns` per row; n has to be a multiple of `columns`."""
     axis.imshow(_grid(images, columns, highest), cmap="gray_r", vmin=0, vmax=highest)
     axis.set_axis_off()
 
 
 def _grid(images, columns, highest):
-    """Images [n, H, W, C] as one picture, with gray lines around each."""
+    """Returns images [n, H, W, C] as one picture, with gray lines around each."""
     line = LINE * highest
     rows, (_, height, width, channels) = len(images) // columns, images.shape
     right_and_below = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
@@ -110,7 +111,7 @@ def _grid(images, columns, highest):
 
 
 def plot_waves(path, data, samples, sample_rate):
-    """Real waveforms [n, d] beside drawn ones, all on one scale."""
+    """Plots real waveforms [n, d] beside drawn ones, all on one scale."""
     count = len(data)
     figure, axes = plt.subplots(
         count, 2, figsize=(9, 1.1 * count + 1), sharex=True, sharey=True, layout="constrained"
@@ -125,19 +126,19 @@ def plot_waves(path, data, samples, sample_rate):
 
 
 def plot_loss(path, curve, baselines):
-    """Bits a dimension in training and validation against the step.
+    """Plots bits per dimension in training and validation against the step.
 
     Args:
-      path: of the PNG to write.
+      path: path of the PNG to write.
       curve: dict of lists 'step', 'train' and 'validation'.
-      baselines: dict of name -> bits a dimension, drawn as horizontal lines.
+      baselines: dict of name -> bits per dimension, drawn as horizontal lines.
     """
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     axis.plot(curve["step"], curve["train"], label="training", color="tab:gray")
     axis.plot(curve["step"], curve["validation"], label="validation, averaged weights")
     for (name, bits), color in zip(baselines.items(), ("tab:red", "tab:orange"), strict=False):
         axis.axhline(bits, label=f"{name}, validation", color=color, linestyle="--")
-    # The start of training, far above all that matters, is left out.
+    # The start of training is far above all other values and is left out.
     levels = [min(curve["validation"]), *(baselines.values() or [curve["validation"][0]])]
     margin = 0.3 * (max(levels) - min(levels)) + 1e-3
     axis.set_ylim(min(levels) - margin, max(levels) + margin)
@@ -147,11 +148,11 @@ def plot_loss(path, curve, baselines):
 
 
 def plot_bounds(path, figures):
-    """Bounds in bits a dimension against the number of importance samples, a panel a model.
+    """Plots bounds in bits per dimension against K importance samples, one panel per model.
 
     Args:
-      path: of the PNG to write.
-      figures: model -> law of the noise, or 'exact' -> K, as a string -> dict of 'mean'.
+      path: path of the PNG to write.
+      figures: dict of model -> name of the noise, or 'exact' -> K as a string -> dict of 'mean'.
     """
     figure, axes = plt.subplots(1, len(figures), figsize=(10, 4), layout="constrained")
     for axis, (model, laws) in zip(axes, figures.items(), strict=True):

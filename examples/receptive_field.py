@@ -1,9 +1,9 @@
-"""Draws what PixelCNNs see: the blind spot of the classical one, and the gated one without.
+"""Draws the receptive fields of PixelCNNs: the classical one has a blind spot, the gated one none.
 
     python -m examples.receptive_field --output=receptive_field.png
 
-The fields are not drawn by a formula: `tfp_ar.receptive_field` finds them by gradients of networks
-with random weights. What is printed are the pixels that are seen, of all before the position.
+The fields do not come from a formula: `tfp_ar.receptive_field` finds them by gradients of networks
+with random weights. The program prints how many of the pixels before the position are seen.
 """
 
 import pathlib
@@ -29,7 +29,7 @@ _OUTPUT = flags.DEFINE_string("output", "receptive_field.png", "PNG to write.")
 
 
 def field_of(network_class, num_layers) -> np.ndarray:
-    """What a network of so many layers sees from POSITION: bool [H, W]."""
+    """Returns the receptive field of POSITION for a number of layers: bool [H, W]."""
     network = network_class(
         event_shape=[*IMAGE, 1], filters=FILTERS, num_layers=num_layers, kernel_size=KERNEL_SIZE
     )
@@ -37,7 +37,7 @@ def field_of(network_class, num_layers) -> np.ndarray:
 
 
 def find_fields() -> dict:
-    """The fields by title."""
+    """Returns the fields by title."""
     fields = {
         f"PixelCNN, {depth} {'layer' if depth == 1 else 'layers'}": field_of(PixelCNN, depth)
         for depth in DEPTHS
@@ -47,7 +47,7 @@ def find_fields() -> dict:
 
 
 def draw(path, fields):
-    """Writes the picture: the mask, and all fields."""
+    """Writes the picture of the mask and all fields."""
     figure = Figure(figsize=(9.6, 5.0), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     first, *others = figure.subplots(2, 3).flat

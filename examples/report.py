@@ -1,4 +1,4 @@
-"""The examples' figures: comparison on the test split, table, file, and where they were made."""
+"""The examples' figures: comparison on the test split, table, file, and environment."""
 
 import importlib.metadata
 import json
@@ -22,13 +22,13 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 def mean_and_standard_error(values, groups) -> dict:
-    """The mean of values [n], and its standard error.
+    """Computes the mean of values [n], and its standard error.
 
-    Only values of different groups [n] count as independent, such as those of different recordings:
+    Only values of different groups [n], such as different recordings, count as independent:
 
         se^2 = 1 / n^2  sum_g (sum_{i in g} (value_i - mean))^2  *  G / (G - 1)
 
-    For groups of one this is standard deviation / sqrt(n); for a single group it is None.
+    For groups of one value this is standard deviation / sqrt(n); for a single group it is None.
 
     Returns: dict of 'mean' and 'standard_error'.
     """
@@ -43,7 +43,7 @@ def mean_and_standard_error(values, groups) -> dict:
 
 
 def compare(log_p: dict, groups, dims: int, curve) -> dict:
-    """Bits a dimension of each model, and how far the flow is below the baselines.
+    """Computes bits per dimension of each model, and how far the flow is below the baselines.
 
     Args:
       log_p: model -> nats of n examples: [m, n] for m draws of noise, or [1, n] if exact.
@@ -53,8 +53,9 @@ def compare(log_p: dict, groups, dims: int, curve) -> dict:
 
     Returns: dict of
       bits_per_dim: model -> number of importance samples (as a string) -> mean and standard error;
-      gained: that number -> how far the flow's bound of one sample is above it, paired by example;
-      below_histogram, below_gaussian: how far the flow is below them, by the largest number, paired
+      gained: that number -> how far the flow's bits per dimension are below those at the smallest
+        number, paired by example;
+      below_histogram, below_gaussian: how far the flow is below them at the largest number, paired
         by example.
     """
     bits = {
@@ -78,11 +79,11 @@ def compare(log_p: dict, groups, dims: int, curve) -> dict:
 
 
 def table(figures: dict, num_examples: int) -> str:
-    """What `compare` returned, in lines to print."""
+    """Formats the result of `compare` in lines to print."""
     numbers = list(figures["bits_per_dim"][FLOW])
     titles = "".join(f"{f'K = {k}':22}" for k in numbers)
     lines = [
-        f"Bits a dimension of {num_examples} test examples (fewer are better), +- standard error, "
+        f"Bits per dimension of {num_examples} test examples (lower is better), +- standard error, "
         "by the bound of K importance samples:",
         f"  {'':26}{titles.rstrip()}",
     ]
@@ -100,12 +101,12 @@ def table(figures: dict, num_examples: int) -> str:
 
 
 def variants_table(by_variant: dict) -> str:
-    """A table in Markdown of dequantized flows.
+    """Returns a table of dequantized flows in Markdown.
 
     Args:
       by_variant: 'noise-transformer-number of flows' -> dict of
         bits_per_dim: number of importance samples (as a string) -> mean and standard error;
-        gap: mean and standard error of the first less the last of these;
+        gap: mean and standard error of the first minus the last of these;
         parameters, seconds (a dict with 'training').
     """
     numbers = list(next(iter(by_variant.values()))["bits_per_dim"])
@@ -123,7 +124,7 @@ def variants_table(by_variant: dict) -> str:
 
 
 def sample_lines(figures: dict) -> str:
-    """What `evaluation.sample_figures` returned, in lines to print."""
+    """Formats the result of `evaluation.sample_figures` in lines to print."""
     samples, test = (_with_error(figures[f"log_prob_of_{kind}"]) for kind in ("samples", "test"))
     return (
         f"log_prob in nats: own samples {samples}, test examples {test}.\n"
@@ -137,7 +138,7 @@ def _with_error(figure) -> str:
 
 
 def environment() -> dict:
-    """Machine, devices and versions."""
+    """Returns the machine, its devices and the versions of packages."""
     return {
         "platform": platform.platform(),
         "cores": os.cpu_count(),
@@ -152,16 +153,16 @@ def environment() -> dict:
 
 
 def write_figures(output, figures: dict, clock, settings: dict, curve) -> dict:
-    """Writes figures.json, the end of a run, and says so.
+    """Writes figures.json at the end of a run, and prints a message.
 
     Args:
       output: the folder, a pathlib.Path.
-      figures: dict of what was found.
+      figures: dict of results.
       clock: the Clock of the run.
-      settings: dict of its flags.
-      curve: its `training.Curve`.
+      settings: dict of the flags of the run.
+      curve: the `training.Curve` of the run.
 
-    Returns: what is in the file: `figures`, and how they came about.
+    Returns: the content of the file: `figures`, and how they were produced.
     """
     figures = {
         **figures,
@@ -181,7 +182,7 @@ def save_figures(output, figures: dict) -> None:
 
 
 class Clock:
-    """Seconds by phase, in all by the key 'total'."""
+    """The seconds of each phase, and of all phases under the key 'total'."""
 
     def __init__(self):
         self.seconds = {"total": 0.0}

@@ -1,11 +1,11 @@
-"""Draws samples of images from a SavedModel to a PNG, with TensorFlow alone.
+"""Draws samples of images from a SavedModel into a PNG, with TensorFlow alone.
 
     python -m examples.train_wavenet_flow --output_dir=demo_output
     python examples/serve_saved_model.py --directory=demo_output/saved_model --output=samples.png
 
-Neither tfp_ar nor TensorFlow Probability is imported: the file can be copied to a machine that has
-neither. The model's x has to be an image [H, W], or a square one as a sequence [H * H]. If the
-model is conditioned on a vector, as on the class of a digit, each column of the picture has
+The file imports neither tfp_ar nor TensorFlow Probability, so it can be copied to a machine that
+has neither. The model's x has to be an image [H, W], or a square image as a sequence [H * H]. If
+the model is conditioned on a vector, such as the class of a digit, each column of the picture has
 another class.
 """
 
@@ -18,10 +18,10 @@ from absl import app, flags
 
 
 def load(directory):
-    """The signatures of a SavedModel.
+    """Loads a SavedModel, and checks its signatures.
 
     Raises:
-      SystemExit: if there is none, or one without the signatures of `export_saved_model`.
+      SystemExit: if there is none, or it lacks the signatures of `export_saved_model`.
     """
     try:
         model = tf.saved_model.load(directory)
@@ -34,10 +34,10 @@ def load(directory):
 
 
 def image_shape(event_shape) -> tuple[int, int]:
-    """Height and width of an image from the shape of x.
+    """Returns height and width of an image from the shape of x.
 
     Raises:
-      SystemExit: if it is no image.
+      SystemExit: if the shape is not that of an image.
     """
     if len(event_shape) == 2:
         return tuple(event_shape)
@@ -48,7 +48,7 @@ def image_shape(event_shape) -> tuple[int, int]:
 
 
 def draw(model, rows, columns, seed):
-    """Samples [rows, columns, H, W], and their log_prob [rows, columns] in nats."""
+    """Returns samples [rows, columns, H, W], and their log_prob [rows, columns] in nats."""
     sample, log_prob = (model.signatures[name] for name in ("sample", "log_prob"))
     inputs = sample.structured_input_signature[1]
     parts = {}
@@ -69,7 +69,7 @@ def draw(model, rows, columns, seed):
 
 
 def picture(images, levels, scale):
-    """Images [rows, columns, H, W] of 0..levels-1 as one of uint8, black on white."""
+    """Joins images [rows, columns, H, W] of 0..levels-1 in one of uint8, black on white."""
     rows, columns, height, width = images.shape
     gray = 1.0 - tf.clip_by_value(images, 0.0, levels - 1.0) / (levels - 1.0)
     gray = tf.pad(gray, [[0, 0], [0, 0], [1, 1], [1, 1]], constant_values=0.8)
@@ -81,7 +81,7 @@ def picture(images, levels, scale):
 
 
 def serve(directory, output, seed=0, rows=8, columns=8, levels=17, scale=4) -> str:
-    """Writes the PNG; returns what there is to say. The arguments are the flags'."""
+    """Writes the PNG; returns a message to print. The arguments are those of the flags."""
     images, nats = draw(load(directory), rows, columns, seed)
     png = tf.io.encode_png(picture(images, levels, scale))
     try:
@@ -106,7 +106,7 @@ def main(argv):
 if __name__ == "__main__":  # only here, as flags are global and the trainer has a seed, too
     flags.DEFINE_string("directory", "demo_output/saved_model", "The SavedModel.")
     flags.DEFINE_string("output", "samples.png", "The PNG to write.")
-    flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Seed of the samples.", lower_bound=0)
     flags.DEFINE_integer("rows", 8, "Rows of images.", lower_bound=1)
     flags.DEFINE_integer("columns", 8, "Columns, unless each is a class.", lower_bound=1)
     flags.DEFINE_integer("levels", 17, "Levels of gray: 0..levels-1.", lower_bound=2)

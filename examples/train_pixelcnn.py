@@ -5,17 +5,17 @@
     python -m examples.train_pixelcnn --data=mnist.npz --dilations=1,2,1,4,1,2,1 --filters=64
     python -m examples.train_pixelcnn --head=flow --noise=variational
 
-By default: scikit-learn's handwritten digits, 8x8 pixels of 17 levels; with --data, an .npz file
-with the keys of `keras.datasets.mnist`. The model is a `tfp_ar.AutoregressiveDistribution` of the
-levels or, with --head=flow, one flow or several inside `tfp_ar.Dequantized`, with uniform or
-learned noise, whose figures are bounds (of 1 and of 8 importance samples). The averaged weights
-that are best on the validation split are tested once.
+The default data are scikit-learn's handwritten digits, 8x8 pixels of 17 levels; --data takes an
+.npz file with the keys of `keras.datasets.mnist`. The model is a
+`tfp_ar.AutoregressiveDistribution` of the levels. With --head=flow it is one flow or several inside
+`tfp_ar.Dequantized`, with uniform or learned noise, and its figures are bounds (of 1 and of 8
+importance samples). The averaged weights that are best on the validation split are tested once.
 
-A run that is killed goes on where it was when started again with the same flags.
+A killed run continues where it stopped when it is started again with the same flags.
 
-Written to --output_dir: figures.json, samples.png (beside test images; given the class, a column a
-class), completions.png (images whose lower half is drawn given the upper one; not for the flow),
-loss.png, and the folder saved_model.
+The program writes to --output_dir: figures.json, samples.png (beside test images; with classes, one
+column per class), completions.png (images whose lower half is drawn given the upper one; not for
+the flow), loss.png, and the folder saved_model.
 """
 
 import functools
@@ -39,24 +39,24 @@ from examples.training import BATCH_SIZE, POSITIVE, SEED
 
 tfd = tfp.distributions
 
-# Second numbers of the seeds, far above what training takes: one for each step.
+# Second numbers of the seeds, far above those of training, which uses one per step.
 VALIDATION, TEST, SAMPLES, COMPLETIONS = (number << 28 for number in (1, 2, 3, 4))
 NETWORKS = {"gated": tfp_ar.networks.GatedPixelCNN, "pixelcnn": tfp_ar.networks.PixelCNN}
 DEFAULT_LAYERS = 7
 FLOW_IMPORTANCE_SAMPLES = (1, 8)
 
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "pixelcnn_output", "Folder for what is written.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "pixelcnn_output", "Folder for the output.")
 _DATA = flags.DEFINE_string("data", None, ".npz file of images. Default: the digits.")
 _MODEL = flags.DEFINE_enum("model", "gated", list(NETWORKS), "With or without a blind spot.")
 _HEAD = flags.DEFINE_enum(
     "head",
     "categorical",
     ["categorical", "logistic_mixture", "bernoulli", "flow"],
-    "The law of a pixel given those before it. bernoulli binarizes the images.",
+    "Distribution of a pixel given those before it. bernoulli binarizes the images.",
 )
 _BINARIZE = flags.DEFINE_bool("binarize", False, "Two levels: above half of the range or not.")
 _POOL = flags.DEFINE_integer("pool", 1, "Shrink images by this factor.", **POSITIVE)
-_MAX_TRAIN = flags.DEFINE_integer("max_train", None, "Train on the first so many.", **POSITIVE)
+_MAX_TRAIN = flags.DEFINE_integer("max_train", None, "Most training images to use.", **POSITIVE)
 _MAX_EVAL = flags.DEFINE_integer(
     "max_eval", 10000, "Most images to validate on, and to test on.", **POSITIVE
 )
@@ -85,10 +85,10 @@ _TRANSFORMER = flags.DEFINE_enum(
     "transformer", "spline", list(TRANSFORMERS), "The conditionals of --head=flow."
 )
 _NUM_FLOWS = flags.DEFINE_integer(
-    "num_flows", 1, "Of --head=flow, each in another direction.", **POSITIVE
+    "num_flows", 1, "Flows of --head=flow, each in another direction.", **POSITIVE
 )
 _NOISE = flags.DEFINE_enum("noise", "uniform", list(NOISES), "The dequantizer of --head=flow.")
-_NOISE_WIDTH = flags.DEFINE_integer("noise_width", 32, "Channels of the learned one.", **POSITIVE)
+_NOISE_WIDTH = flags.DEFINE_integer("noise_width", 32, "Channels of learned noise.", **POSITIVE)
 _OF_FLOWS = (_TRANSFORMER, _NUM_FLOWS, _NOISE, _NOISE_WIDTH)
 flags.register_multi_flags_validator(
     ["head", "transformer", "num_flows", "noise", "noise_width"],
@@ -102,7 +102,7 @@ flags.adopt_module_key_flags(training)
 
 
 def load_data() -> Dataset:
-    """The images that the flags ask for; with labels if the model is to be conditioned on them."""
+    """Loads the images that the flags ask for, with labels if the model is conditioned on them."""
     try:
         data = (
             images.load_digit_images(SEED.value, _MAX_TRAIN.value)
@@ -110,7 +110,7 @@ def load_data() -> Dataset:
             else images.load_npz(_DATA.value, _MAX_TRAIN.value)
         )
         data = images.pooled(data, _POOL.value)
-    except ValueError as error:  # which says what is wrong
+    except ValueError as error:  # its message states what is wrong
         raise SystemExit(str(error)) from None
     if _BINARIZE.value or _HEAD.value == "bernoulli":
         data = images.binarized(data)
@@ -118,17 +118,17 @@ def load_data() -> Dataset:
 
 
 def categorical(params):
-    """A law of all levels."""
+    """Returns a distribution of all levels."""
     return tfd.Categorical(logits=params)
 
 
 def bernoulli(params):
-    """A law of two levels."""
+    """Returns a distribution of two levels."""
     return tfd.Bernoulli(logits=params[..., 0])
 
 
 def make_network(data: Dataset, num_params: int, k=0):
-    """The network that the flags ask for, number k of the model."""
+    """Returns the network that the flags ask for, number k of the model."""
     dilations = None if _DILATIONS.value is None else [int(d) for d in _DILATIONS.value]
     return NETWORKS[_MODEL.value](
         data.train.x.shape[1:],
@@ -145,7 +145,7 @@ def make_network(data: Dataset, num_params: int, k=0):
 
 
 def make_flow(data: Dataset) -> tfp_ar.Dequantized:
-    """Flows of images [H, W, C] and noise."""
+    """Returns a distribution of images [H, W, C] from flows and noise."""
     transformer = make_transformer(_TRANSFORMER.value)
     make = functools.partial(make_network, data, transformer.num_params)
     density = make_density(make, data, transformer, _NUM_FLOWS.value)
@@ -155,7 +155,7 @@ def make_flow(data: Dataset) -> tfp_ar.Dequantized:
 
 
 def make_model(data: Dataset):
-    """The distribution of images [H, W, C]."""
+    """Returns the distribution of images [H, W, C]."""
     if _HEAD.value == "flow":
         return make_flow(data)
     mixture = tfp_ar.distributions.LogisticMixtureHead(_COMPONENTS.value, 0, data.high)
@@ -171,7 +171,7 @@ def make_model(data: Dataset):
 
 
 def draw_samples(model, data: Dataset) -> Split:
-    """Samples; of a conditioned model, of class 0, 1, ... in turn."""
+    """Draws samples; of a conditioned model, of class 0, 1, ... in turn."""
     number, seed = _SAMPLES.value, tf.constant([SEED.value, SAMPLES], tf.int32)
     if not data.num_classes:
         return Split(model.sample(number, seed=seed).numpy(), np.arange(number))
@@ -181,7 +181,7 @@ def draw_samples(model, data: Dataset) -> Split:
 
 
 def draw_completions(model, test: Split) -> tuple[np.ndarray, np.ndarray, int]:
-    """Some test images, completions of each [n, m, H, W, C], and the number of rows given."""
+    """Returns test images, completions of each [n, m, H, W, C], and the number of given rows."""
     count, times = min(8, len(test.x)), 6
     rows = test.x.shape[1] // 2
     given = np.repeat(test.x[:count], times, axis=0)
@@ -193,9 +193,9 @@ def draw_completions(model, test: Split) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def run() -> dict:
-    """Everything in turn; returns what is in figures.json."""
+    """Runs all phases in turn; returns the content of figures.json."""
     clock = Clock()
-    keras.utils.set_random_seed(SEED.value)  # of the initial weights
+    keras.utils.set_random_seed(SEED.value)  # for the initial weights
     data = load_data()
     validation, test = (split.thinned(_MAX_EVAL.value) for split in (data.validation, data.test))
     shape = list(data.train.x.shape[1:])

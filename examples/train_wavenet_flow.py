@@ -4,23 +4,24 @@
     python -m examples.train_wavenet_flow --conditional --trainer=keras
     python -m examples.train_wavenet_flow --wav_dir=FOLDER --learning_rate=3e-3
 
-By default: scikit-learn's handwritten digits, 8x8 pixels of 17 levels, rows joined to sequences of
-64, 70 % to train, 15 % to validate, 15 % to test; with --conditional, given the class. With
---wav_dir: windows of 16-bit PCM from all .wav files under a folder; of the usable files sorted by
-path and counted from 0, those at 0, 10, 20, ... are for the test and those at 1, 11, 21, ... for
-validation.
+The default data are scikit-learn's handwritten digits, 8x8 pixels of 17 levels, with rows joined to
+sequences of 64: 70 % to train, 15 % to validate, 15 % to test. With --conditional they are modelled
+given the class. With --wav_dir the data are windows of 16-bit PCM from all .wav files under a
+folder. The usable files are sorted by path and counted from 0; those at 0, 10, 20, ... are for the
+test and those at 1, 11, 21, ... for validation.
 
 The model is a `tfp_ar.Dequantized` flow: uniform noise turns the integers x into real numbers
-x + u. The averaged weights that are best on the validation split are tested once. What is printed
-are bits a dimension on the test split, by the bounds of 1, 8 and 64 importance samples, beside a
-histogram (digits: one for each position; speech: one for all, over bins of values whose width is
-chosen on the validation split) and a Gaussian with full covariance, which gets the same noise; and
-how the flow's own samples compare with the test split.
+x + u. The averaged weights that are best on the validation split are tested once. The program
+prints bits per dimension on the test split, by the bounds of 1, 8 and 64 importance samples. For
+comparison it prints those of two baselines: a histogram (for digits one per position; for speech
+one for all, over bins of values whose width is chosen on the validation split), and a Gaussian with
+full covariance, which gets the same noise. It also compares the flow's own samples with the test
+split.
 
-A run that is killed goes on where it was when started again with the same flags.
+A killed run continues where it stopped when it is started again with the same flags.
 
-Written to --output_dir: figures.json, samples.png, loss.png and, for `examples.serve_saved_model`,
-the folder saved_model.
+The program writes figures.json, samples.png and loss.png to --output_dir and, for
+`examples.serve_saved_model`, the folder saved_model.
 """
 
 import functools
@@ -51,9 +52,9 @@ from examples.report import (
 )
 from examples.training import BATCH_SIZE, POSITIVE, SEED
 
-# Tried on the validation split: from one bin a value to 64 bins for 16 bits.
+# The widths tried on the validation split: from one bin per value to 64 bins for 16 bits.
 SPEECH_BIN_WIDTHS = tuple(2**k for k in range(11))
-# Second numbers of the seeds, far above what training takes: one for each step.
+# Second numbers of the seeds, far above those of training, which uses one per step.
 VALIDATION, TEST, SAMPLES, TEST_OF_SAMPLES = (number << 28 for number in (1, 2, 3, 4))
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "demo_output", "Folder for pictures and figures.")
@@ -67,7 +68,7 @@ _MAX_EVAL = flags.DEFINE_integer(
 )
 _SAMPLES = flags.DEFINE_integer("num_samples", 160, "Samples to draw at the end.", **POSITIVE)
 _TRAINER = flags.DEFINE_enum(
-    "trainer", "loop", ["loop", "keras"], "A tf.function of one's own, or DensityModel.fit."
+    "trainer", "loop", ["loop", "keras"], "A custom loop with a tf.function, or DensityModel.fit."
 )
 _CONDITIONAL = flags.DEFINE_bool("conditional", False, "Model the digits given their class.")
 
@@ -86,14 +87,14 @@ _POSITIONS = flags.DEFINE_enum(
     "position_encoding",
     "auto",
     ["auto", "none", "learned", "sinusoidal"],
-    "How the network knows the position. auto: learned for digits, none for speech.",
+    "Position encoding of the network. auto: learned for digits, none for speech.",
 )
 _DROPOUT = flags.DEFINE_float("dropout", 0.1, "Dropout in the gates.", 0.0, 0.99)
 _TRANSFORMER = flags.DEFINE_enum(
     "transformer",
     "spline",
     list(TRANSFORMERS),
-    "affine: every conditional is Gaussian; or what a spline, or a mixture of logistics, bends.",
+    "The conditionals: Gaussian (affine), or shaped by a spline or a mixture of logistics.",
 )
 _LOG_SCALE_BOUND = flags.DEFINE_float(
     "log_scale_bound", LOG_SCALE_BOUND, "Bound on the log of the scales.", 0.1
@@ -102,10 +103,10 @@ _SUPPORT = flags.DEFINE_enum(
     "support",
     "levels",
     ["levels", "integers"],
-    "Whether the model is over the data's levels, by a bounded bijector, or over all integers.",
+    "The model is over the data's levels, by a bounded bijector, or over all integers.",
 )
 _NUMBERS = flags.DEFINE_list(
-    "importance_samples", ["1", "8", "64"], "Numbers of importance samples, ascending, to test by."
+    "importance_samples", ["1", "8", "64"], "Numbers of importance samples in the test, ascending."
 )
 flags.register_validator(
     "importance_samples",
@@ -118,7 +119,7 @@ flags.adopt_module_key_flags(training)
 
 
 def load_data() -> Dataset:
-    """The data that the flags ask for; with labels if the model is to be conditioned on them."""
+    """Loads the data that the flags ask for, with labels if the model is conditioned on them."""
     if _WAV_DIR.value is None:
         data = load_digits(SEED.value)
         return data if _CONDITIONAL.value else data.without_labels()
@@ -126,12 +127,12 @@ def load_data() -> Dataset:
         raise SystemExit("--conditional: the speech has no classes; leave out --wav_dir.")
     try:
         return load_speech(_WAV_DIR.value, _WINDOW.value)
-    except ValueError as error:  # which says what is wrong with the folder
+    except ValueError as error:  # its message states what is wrong with the folder
         raise SystemExit(str(error)) from None
 
 
 def make_model(data: Dataset) -> tfp_ar.Dequantized:
-    """The distribution of integer sequences [d]."""
+    """Returns the distribution of integer sequences [d]."""
     transformer = make_transformer(_TRANSFORMER.value, _LOG_SCALE_BOUND.value)
     positions = _POSITIONS.value
     if positions == "auto":
@@ -153,7 +154,7 @@ def make_model(data: Dataset) -> tfp_ar.Dequantized:
 
 
 def draw_samples(model, data: Dataset, number: int) -> Split:
-    """Samples; of a conditioned model, of class 0, 1, ... in turn."""
+    """Draws samples; of a conditioned model, of class 0, 1, ... in turn."""
     seed = tf.constant([SEED.value, SAMPLES], tf.int32)
     if not data.num_classes:
         return Split(model.sample(number, seed=seed).numpy(), np.arange(number))
@@ -163,9 +164,9 @@ def draw_samples(model, data: Dataset, number: int) -> Split:
 
 
 def run() -> dict:
-    """Everything in turn; returns what is in figures.json."""
+    """Runs all phases in turn; returns the content of figures.json."""
     clock = Clock()
-    keras.utils.set_random_seed(SEED.value)  # of the initial weights
+    keras.utils.set_random_seed(SEED.value)  # for the initial weights
     data = load_data()
     validation, test = (split.thinned(_MAX_EVAL.value) for split in (data.validation, data.test))
     sizes = {"train": len(data.train.x), "validation": len(validation.x), "test": len(test.x)}
@@ -225,7 +226,7 @@ def run() -> dict:
     tfp_ar.export_saved_model(model, output / "saved_model")
     clock.lap("export")
 
-    from examples import plots  # here, so that training does without matplotlib
+    from examples import plots  # here, so that training does not need matplotlib
 
     plots.plot_samples(output / "samples.png", data, plots.by_class(test), samples.x)
     levels = {
@@ -240,7 +241,7 @@ def run() -> dict:
         "validation": {name: values[best] for name, values in curve.points.items()},
         "histogram": {"width": histogram.width, "pseudo_count": histogram.pseudo_count},
         "data": {"name": data.name, "dims": data.dims, "levels": data.high + 1 - data.low, **sizes},
-        # To compare runs on the same split, paired by example.
+        # These allow comparisons of runs on the same split, paired by example.
         "flow_bits_of_test_examples": tfp_ar.bits_per_dim(tightest, [data.dims]).tolist(),
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
     }

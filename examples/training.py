@@ -1,4 +1,4 @@
-"""What the examples that train share: flags, preparation, optimizer, folder of checkpoints."""
+"""Shared parts of the examples that train: flags, preparation, optimizer, folder of checkpoints."""
 
 import json
 import pathlib
@@ -15,27 +15,29 @@ SETTINGS_FILE = "flags.json"
 
 SEED = flags.DEFINE_integer("seed", 0, "Decides split, weights, order and noise.", **NOT_NEGATIVE)
 STEPS = flags.DEFINE_integer("steps", 2000, "Training steps, at most.", **POSITIVE)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Examples a step.", **POSITIVE)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Examples per step.", **POSITIVE)
 EVAL_EVERY = flags.DEFINE_integer(
     "eval_every", 200, "Steps between validations; the Keras trainer rounds to epochs.", **POSITIVE
 )
-PATIENCE = flags.DEFINE_integer("patience", 5, "Validations without progress to stop.", **POSITIVE)
+PATIENCE = flags.DEFINE_integer(
+    "patience", 5, "Validations without progress before training stops.", **POSITIVE
+)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 1e-2, "Highest learning rate.", 0.0)
-_WARMUP_STEPS = flags.DEFINE_integer("warmup_steps", 100, "Steps up to it.", **NOT_NEGATIVE)
+_WARMUP_STEPS = flags.DEFINE_integer("warmup_steps", 100, "Steps of warm-up.", **NOT_NEGATIVE)
 _WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 0.0, "Weight decay of AdamW.", 0.0)
 _CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Largest norm of the gradient.", 0.0)
 _EMA = flags.DEFINE_float("ema_momentum", 0.995, "Averaging of the weights; 0: none.", 0.0, 0.9999)
 
 
 def prepare(argv, output_dir) -> None:
-    """What a `main` does before any work: no other arguments than flags, quiet logs, the folder.
+    """Prepares a `main`: rejects arguments that are not flags, silences logs, makes the folder.
 
     Args:
-      argv: what absl hands to `main`.
-      output_dir: the folder, made if need be.
+      argv: the arguments that absl hands to `main`.
+      output_dir: the folder, made if necessary.
 
     Raises:
-      app.UsageError, SystemExit: for arguments, or a folder that cannot be made.
+      app.UsageError, SystemExit: if there are arguments, or the folder cannot be made.
     """
     if len(argv) > 1:
         raise app.UsageError(f"Expected flags only, got {argv[1:]}.")
@@ -49,7 +51,7 @@ def prepare(argv, output_dir) -> None:
 
 
 def make_optimizer() -> keras.optimizers.Optimizer:
-    """AdamW with a cosine schedule, and a moving average of the weights."""
+    """Returns AdamW with a cosine schedule and a moving average of the weights."""
     low = SMALLEST_RATE * _LEARNING_RATE.value
     schedule = keras.optimizers.schedules.CosineDecay(
         low if _WARMUP_STEPS.value else _LEARNING_RATE.value,
@@ -68,10 +70,10 @@ def make_optimizer() -> keras.optimizers.Optimizer:
 
 
 class Curve:
-    """The losses at each validation, and what follows from them.
+    """The losses at each validation, with the progress that they show.
 
     Attributes:
-      points: dict of lists 'step', 'train' and 'validation', in bits a dimension.
+      points: dict of lists 'step', 'train' and 'validation', the losses in bits per dimension.
     """
 
     def __init__(self, points=None):
@@ -81,7 +83,7 @@ class Curve:
         """Appends a validation.
 
         Raises:
-          SystemExit: if it is no number.
+          SystemExit: if it is not a finite number.
         """
         if not np.isfinite(validation):
             raise SystemExit(f"Training diverged by step {step}: try a lower --learning_rate.")
@@ -89,32 +91,32 @@ class Curve:
             self.points[name].append(value)
 
     def up_to(self, step) -> "Curve":
-        """Without what came after `step`."""
+        """Returns the curve up to `step`."""
         count = int(np.searchsorted(self.points["step"], step, side="right"))
         return Curve({name: values[:count] for name, values in self.points.items()})
 
     @property
     def is_best(self) -> bool:
-        """Whether the last validation is below all others."""
+        """True if the last validation is below all others."""
         *others, last = self.points["validation"]
         return last < min(others, default=np.inf)
 
     @property
     def waited(self) -> int:
-        """How many validations ago the best one was."""
+        """The number of validations since the best one."""
         validation = self.points["validation"]
         return len(validation) - 1 - int(np.argmin(validation)) if validation else 0
 
 
 class CheckpointFolder:
-    """A folder for the checkpoints of one run, from which that run is resumed; gone at its end.
+    """A folder for the checkpoints that one run resumes from; it is removed at the end of the run.
 
     Args:
       path: the folder.
-      settings: dict of the run's flags: checkpoints of other settings are refused.
+      settings: dict of the flags of the run.
 
     Raises:
-      SystemExit: if there are such.
+      SystemExit: if the folder has checkpoints of a run with other settings.
     """
 
     def __init__(self, path, settings: dict):
@@ -130,5 +132,5 @@ class CheckpointFolder:
         known.write_text(text)
 
     def remove(self) -> None:
-        """Removes it: the run has ended."""
+        """Removes the folder at the end of the run."""
         shutil.rmtree(self.path)

@@ -1,4 +1,4 @@
-"""What holds for every test: quiet TensorFlow, fixed seeds, full float32 products."""
+"""Settings for every test: quiet TensorFlow, fixed seeds, full float32 products."""
 
 import gc
 import os

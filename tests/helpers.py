@@ -1,4 +1,4 @@
-"""What several tests need: random weights and inputs, and Jacobians of networks."""
+"""Helpers of several tests: random weights and inputs, and Jacobians of networks."""
 
 import random
 

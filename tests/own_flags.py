@@ -1,4 +1,4 @@
-"""Programs whose flags have the names of another's: absl has one namespace for all of a process."""
+"""Programs whose flags share names: absl has one namespace per process."""
 
 import functools
 import importlib

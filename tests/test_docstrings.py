@@ -1,4 +1,4 @@
-"""Every example in the docstrings runs and prints what it says; whatever is public has one."""
+"""Every example in the docstrings runs and prints what it shows; every public name has one."""
 
 import contextlib
 import doctest

@@ -1,4 +1,4 @@
-"""export_saved_model: what it writes does the same in a process that has TensorFlow alone."""
+"""export_saved_model: its files give the same results in a process that has TensorFlow alone."""
 
 import os
 import pathlib

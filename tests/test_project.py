@@ -1,4 +1,4 @@
-"""Numbers that stand in several of the project's files are the same in all of them."""
+"""Numbers that several files of the project contain: they are the same in all of them."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""The public names: those of version 0.1.0 stay, and users are shown no others."""
+"""The public names: those of version 0.1.0 stay, and the documents show users no others."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Small networks, layers and bijector functions that are not ours; each is here once.
+"""Small networks, layers and bijector functions that are not part of the package.
 
 All of them are masked by plain arithmetic, so that they are causal whatever the weights.
 """

@@ -1,1 +1,1 @@
-"""What building the documentation and the packages needs; no part of the library."""
+"""Tools that build the documentation and check the packages; they are not part of the library."""

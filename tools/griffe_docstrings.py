@@ -1,4 +1,4 @@
-"""Makes Markdown of what our docstrings write as plain text, for mkdocstrings."""
+"""Converts the plain text of our docstrings to Markdown, for mkdocstrings."""
 
 import re
 
@@ -6,16 +6,16 @@ from griffe import Extension
 
 SECTION = re.compile(r"^References:\n((?:[ ]+.*\n?|\n(?=[ ]))+)", re.M)
 DOCTEST = re.compile(r"^( *)>>> .*(?:\n\1[^\n]*\S[^\n]*)*", re.M)
-# "params[i](x)" in a paragraph is no link. (Elsewhere it is in a block of code, or wants backticks:
-# the strict build says so.)
+# "params[i](x)" in a paragraph is not a link. (Elsewhere it is in a block of code, or needs
+# backticks; then the strict build fails.)
 LINK_LIKE = re.compile(r"^(?=\S).*\w\]\(.*$", re.M)
 RAISES = re.compile(r"^( +)(\w+Error(?:, \w+Error)+): ", re.M)
-# Sections of a few words that begin on the line of their title.
+# Short sections that begin on the line of their title.
 INLINE = re.compile(r"^(Call arguments|Cost|Derivatives|Memory|Returns|Yields): ", re.M)
 
 
 def as_list(match) -> str:
-    """References as a list: an entry ends where a line ends with a full stop or a bracket."""
+    """Returns references as a list; an entry ends where a line ends with a full stop or bracket."""
     entries, text = [], ""
     for line in match[1].splitlines():
         text = f"{text} {line.strip()}".strip()
@@ -27,13 +27,13 @@ def as_list(match) -> str:
 
 
 def fenced(match) -> str:
-    """A doctest as a block of code, which it would be no more than a quotation without."""
+    """Returns a doctest as a block of code; otherwise Markdown would take it for a quotation."""
     indent = match[1]
     return f"{indent}```pycon\n{match[0]}\n{indent}```"
 
 
 def as_markdown(text: str) -> str:
-    """A docstring, cleaned of its indentation, as Markdown with Google's sections."""
+    """Returns a docstring without indentation as Markdown with Google's sections."""
     text = SECTION.sub(as_list, text)
     text = INLINE.sub(r"**\1:** ", text)
     text = RAISES.sub(lambda m: f"{m[1]}{m[2].replace(', ', ' | ')}: ", text)
@@ -42,9 +42,9 @@ def as_markdown(text: str) -> str:
 
 
 class Docstrings(Extension):
-    """Rewrites every docstring before it is parsed."""
+    """Griffe extension that rewrites every docstring before it is parsed."""
 
     def on_object(self, *, obj, **kwargs):
-        """Griffe calls this for each module, class, function and attribute."""
+        """Rewrites the docstring of a module, class, function or attribute; griffe calls this."""
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)

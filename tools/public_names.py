@@ -1,7 +1,7 @@
-"""The public names of tfp_ar, read from its sources: nothing is imported, TensorFlow least of all.
+"""The public names of tfp_ar, read from its sources without importing it or TensorFlow.
 
-Public is what `tfp_ar.__all__` lists, and what the `__all__` of each module listed there lists, and
-so on down. A name that several modules export is one object, under its shortest name.
+A name is public if `tfp_ar.__all__` lists it, or the `__all__` of a public module does. If several
+modules export an object, it is listed once, under its shortest name.
 
 `python tools/public_names.py` prints them.
 """
@@ -21,7 +21,7 @@ class PublicName:
 
     Attributes:
       name: the shortest name, such as 'tfp_ar.bijectors.ActNorm'.
-      target: where it is defined, such as 'tfp_ar.bijectors.act_norm.ActNorm'.
+      target: the name where it is defined, such as 'tfp_ar.bijectors.act_norm.ActNorm'.
       kind: 'module', 'class' or 'function'.
       summary: the first line of its docstring.
       aliases: its other public names.
@@ -35,7 +35,7 @@ class PublicName:
 
     @property
     def module(self) -> str:
-        """The module that it is listed under: itself, or the one that exports it as `name`."""
+        """The module that lists it: itself, or the one that exports it as `name`."""
         return self.name if self.kind == "module" else self.name.rpartition(".")[0]
 
     @property
@@ -51,14 +51,14 @@ class PublicName:
 
 
 def source(module: str) -> pathlib.Path | None:
-    """The file of a module of ours, or None if there is no such module."""
+    """Returns the file of a module of this project, or None if there is no module of that name."""
     path = ROOT.joinpath(*module.split("."))
     return next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
 
 
 @functools.cache
 def parse(module: str) -> ast.Module:
-    """The syntax tree of a module of ours."""
+    """Returns the syntax tree of a module of this project."""
     path = source(module)
     if path is None:
         raise LookupError(f"There is no module {module} below {ROOT}.")
@@ -66,7 +66,7 @@ def parse(module: str) -> ast.Module:
 
 
 def exported(module: str) -> list[str]:
-    """What a module's `__all__` lists; nothing for one without, whose page shows it whole."""
+    """Returns the names in a module's `__all__`; without one, [], and its page shows all of it."""
     for node in parse(module).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return [name for name in ast.literal_eval(node.value) if not name.startswith("__")]
@@ -74,7 +74,7 @@ def exported(module: str) -> list[str]:
 
 
 def resolve(module: str, name: str) -> tuple[str, ast.AST]:
-    """Where the object that `module` calls `name` is defined, and its definition."""
+    """Returns the place and the node of the definition that `module` calls `name`."""
     for node in parse(module).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
             return f"{module}.{name}", node
@@ -82,20 +82,20 @@ def resolve(module: str, name: str) -> tuple[str, ast.AST]:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return resolve(node.module, alias.name)
-    # Last: a module may share its name with the function that its package exports.
+    # This comes last, as a module may share its name with the function that its package exports.
     if source(f"{module}.{name}"):
         return f"{module}.{name}", parse(f"{module}.{name}")
     raise LookupError(f"{module} has no class, function or module of ours that is called {name}.")
 
 
 def summary(definition: ast.AST) -> str:
-    """The first line of a docstring, or nothing."""
+    """Returns the first line of a docstring, or an empty string."""
     return (ast.get_docstring(definition) or "").partition("\n")[0]
 
 
 @functools.cache
 def public_names() -> tuple[PublicName, ...]:
-    """All public objects, modules first, each with the names that it exports behind it."""
+    """Returns all public objects, each module followed by the names that it exports."""
     names: dict[str, list[str]] = {}  # by target
     found: dict[str, tuple[str, str]] = {}
     pending = [PACKAGE]

@@ -1,8 +1,8 @@
-"""What mkdocs does beside rendering docs/*.md: the API's pages, links and formulas.
+"""Hooks of mkdocs for the API's pages, for links and for formulas.
 
-The guides are written for GitHub. Here their links to files outside of docs/ become links to the
-repository, names of ours in code become links to their pages, and LaTeX becomes MathML, which
-browsers show without a script. A link to what is not there fails the strict build.
+The guides are written for GitHub. These hooks turn links to files outside of docs/ into links to
+the repository, public names in code into links to their pages, and LaTeX into MathML, which
+browsers show without a script. A link to a missing file fails the strict build.
 """
 
 import html
@@ -21,7 +21,7 @@ HOME_SECTIONS = ("Quick start", "What it has", "Guides")
 
 
 def browse(config, path: str) -> str:
-    """Where the repository shows a file, or the folder, at `path`."""
+    """Returns the address of the file or folder at `path` in the repository."""
     kind = "tree" if (ROOT / path).is_dir() else "blob"
     return f"{config.repo_url.rstrip('/')}/{kind}/main/{path}"
 
@@ -30,13 +30,13 @@ def browse(config, path: str) -> str:
 
 
 def members(module: str) -> list[PublicName]:
-    """What a module exports, in the order of its `__all__`."""
+    """Returns the objects that a module exports, in the order of its `__all__`."""
     by_name = {name: public for public in public_names() for name in (public.name, *public.aliases)}
     return [by_name[f"{module}.{name}"] for name in exported(module)]
 
 
 def api_page(public: PublicName, config) -> str:
-    """The Markdown of a public name's page; mkdocstrings makes the rest of it."""
+    """Returns the Markdown of a public name's page, which mkdocstrings completes."""
     lines = [f"::: {public.target}", "    options:", "      heading_level: 1"]
     lines += [f"      heading: {public.name}", "      show_root_heading: true"]
     if public.kind == "module":
@@ -56,7 +56,7 @@ def api_page(public: PublicName, config) -> str:
 
 
 def api_nav() -> list:
-    """The API's part of the navigation: a section for each module, its names in it."""
+    """Returns the API's part of the navigation: a section per module, with its names."""
     nav = []
     for public in public_names():
         if public.kind == "module":
@@ -67,7 +67,7 @@ def api_nav() -> list:
 
 
 def home_page(readme: str) -> str:
-    """The site's first page: the README's beginning, and the sections that HOME_SECTIONS names."""
+    """Returns the site's first page: the start of the README, and its HOME_SECTIONS."""
     first, *sections = re.split(r"^(?=## )", readme, flags=re.M)
     kept = [next(s for s in sections if s.startswith(f"## {name}\n")) for name in HOME_SECTIONS]
     return first + "".join(kept)
@@ -82,7 +82,7 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Adds the pages that are generated."""
+    """Adds the generated pages."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "index.md", content=home_page(readme)))
     for public in public_names():
@@ -96,7 +96,7 @@ LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
 
 def site_link(link: str, page_path: str, config) -> str:
-    """A link of a guide or of the README, as the site needs it."""
+    """Returns a link of a guide or of the README in the form that the site needs."""
     repository = re.escape(config.repo_url.rstrip("/"))
     raw = re.escape(config.extra["raw_url"].rstrip("/"))
     absolute = re.match(rf"(?:{repository}/(?:blob|tree)/main|{raw})/([^#]+)(#.*)?$", link)
@@ -116,7 +116,7 @@ def site_link(link: str, page_path: str, config) -> str:
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Adapts the links of pages that were not generated for the API, code left out."""
+    """Adapts the links outside of code, on all pages that were not generated for the API."""
     if page.file.src_uri.startswith("api/"):
         return markdown
 
@@ -128,7 +128,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def code_names() -> dict[str, PublicName]:
-    """Public objects by what prose calls them in code."""
+    """Returns public objects by the names that prose gives them in code."""
     names = {}
     for public in public_names():
         last = public.name.rpartition(".")[2]
@@ -136,13 +136,13 @@ def code_names() -> dict[str, PublicName]:
             names.setdefault(last, public)
         for name in (public.name, *public.aliases):
             names[name] = public
-            if public.kind != "module":  # `training` alone is rather an argument
+            if public.kind != "module":  # `training` alone is usually an argument
                 names[name.removeprefix(f"{PACKAGE}.")] = public
     return names
 
 
 CODE_NAMES = code_names()
-# Left as they are: blocks of code, links, headings, signatures. Everything else in <code> is prose.
+# Blocks of code, links, headings and signatures stay as they are. All other <code> is in prose.
 CODE = re.compile(
     r"<pre.*?</pre>|<a [^>]*>.*?</a>|<h\d.*?</h\d>"
     r"|<code>(?P<name>[A-Za-z_][\w.]*)(\([^<]*\))?</code>",
@@ -151,11 +151,11 @@ CODE = re.compile(
 
 
 def link_code(content: str, page, files) -> str:
-    """Makes links of names of ours in code, other than of the page's own."""
+    """Turns public names in code into links, except the name of the page itself."""
 
     def link(match):
         public = CODE_NAMES.get(match["name"] or "")
-        # Of one name a class's own member is meant rather than a function elsewhere.
+        # A name that a member of the page's class has means that member, not a function elsewhere.
         if public is None or public.page == page.file.src_uri or f'.{match["name"]}"' in content:
             return match[0]
         target = files.get_file_from_path(public.page)
@@ -164,7 +164,7 @@ def link_code(content: str, page, files) -> str:
     return CODE.sub(link, content)
 
 
-# What latex2mathml leaves to be wished, as TeX sets it: infinity and a minus after a relation are
+# Corrections of latex2mathml's output to what TeX does: infinity and a minus after a relation are
 # not binary operators, and "log t" has a space.
 SPACING = [
     (r"<mo>(&#x0*221E;)</mo>", r"<mi>\1</mi>"),
@@ -174,7 +174,7 @@ SPACING = [
 
 
 def formulas(content: str) -> str:
-    """LaTeX as MathML; arithmatex has marked it."""
+    """Returns the content with MathML for the LaTeX that arithmatex has marked."""
 
     def convert(match):
         display = "block" if match[1] == "div" else "inline"
@@ -187,5 +187,5 @@ def formulas(content: str) -> str:
 
 
 def on_page_content(content, page, config, files):
-    """Finishes a page's HTML."""
+    """Adds formulas and links to the HTML of a page."""
     return link_code(formulas(content), page, files)

@@ -1,6 +1,6 @@
-"""An installed tfp_ar, tried: what is in it, and a flow that trains, samples and is exported.
+"""Tests an installed tfp_ar: its files, and a flow that trains, samples and is exported.
 
-It needs what the package itself needs, and nothing of the checkout. See check_wheel.sh.
+It needs only the dependencies of the package, and nothing from the checkout. See check_wheel.sh.
 """
 
 import argparse
@@ -20,7 +20,7 @@ tfd = tfp.distributions
 
 
 def check_installation(not_from: str) -> None:
-    """The package is the installed one, typed, with its metadata."""
+    """Checks that the imported package is the installed one, typed, with its metadata."""
     folder = pathlib.Path(tfp_ar.__file__).resolve().parent
     assert pathlib.Path(not_from).resolve() not in folder.parents, folder
     assert (folder / "py.typed").is_file()
@@ -31,7 +31,7 @@ def check_installation(not_from: str) -> None:
 
 
 def check_archives(dist: pathlib.Path) -> None:
-    """The wheel holds the library alone, the sdist what it is built from."""
+    """Checks that the wheel holds only the library, and the sdist the files it is built from."""
     (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"tfp_ar", f"tfp_ar-{tfp_ar.__version__}.dist-info"}, tops
@@ -41,7 +41,7 @@ def check_archives(dist: pathlib.Path) -> None:
 
 
 def check_flow() -> None:
-    """Density, a step of training, samples, a SavedModel."""
+    """Checks training, samples and the SavedModel of a flow."""
     network = tfp_ar.networks.WaveNet([8], residual_channels=8, dilations=[1, 2])
     base = tfd.Sample(tfd.Normal(0.0, 1.0), [8])
     flow = tfd.TransformedDistribution(base, tfp_ar.ARFlowBijector(network))

@@ -1,4 +1,4 @@
-"""tfp_ar.analysis.dequantization_gap: two bounds of the same draws, and their difference."""
+"""tfp_ar.analysis.dequantization_gap: two bounds from the same draws, and their difference."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The benchmark of fixed points: flags that it refuses, and that it runs."""
+"""The benchmark of fixed points: invalid flags, and a small run."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The benchmark of images: flags that it refuses, and a run that is as small as can be."""
+"""The benchmark of images: invalid flags, and a run as small as possible."""
 
 import json
 import pathlib

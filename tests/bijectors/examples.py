@@ -1,4 +1,4 @@
-"""Small conditioned flows, and their inputs, for tests of what stands around flows."""
+"""Small conditioned flows and their inputs, for tests of objects around flows."""
 
 import functools
 

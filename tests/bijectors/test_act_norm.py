@@ -1,4 +1,4 @@
-"""tfp_ar.bijectors.ActNorm alone; many of them: test_initialize."""
+"""tfp_ar.bijectors.ActNorm alone; test_initialize.py tests several of them."""
 
 import copy
 import functools

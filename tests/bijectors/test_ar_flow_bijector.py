@@ -1,4 +1,4 @@
-"""tfp_ar.ARFlowBijector: what it computes, what it takes, what it refuses."""
+"""tfp_ar.ARFlowBijector: its results, its arguments, and its errors."""
 
 import copy
 import gc

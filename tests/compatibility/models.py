@@ -1,7 +1,7 @@
-"""The models whose files are in files_of_0_1_0, and how these files were written.
+"""The models whose files are in files_of_0_1_0, and the program that wrote these files.
 
-`python -m tests.compatibility.models DIRECTORY` writes them by the version that is imported: do so
-before a release, into a directory of its own, and add it to test_files_of_versions_before.py.
+`python -m tests.compatibility.models DIRECTORY` writes the files with the imported version. Do so
+before a release, into a new directory, and add that to test_files_of_versions_before.py.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Files written by version 0.1.0 before the package had its present layout still load."""
+"""Files of earlier versions: those that 0.1.0 wrote before the present layout still load."""
 
 import pathlib
 

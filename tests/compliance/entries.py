@@ -1,4 +1,4 @@
-"""What an entry of a registry of networks or bijectors is, and how tests run over entries."""
+"""Entries of the registries of networks and bijectors, and parametrization of tests over them."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""tfp_ar.bind: a distribution or bijector with its conditioning put in."""
+"""tfp_ar.bind: a distribution or bijector with fixed conditioning."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Conditioning, `training` and a seed reach what is deep inside a distribution."""
+"""Conditioning, `training` and a seed reach the parts deep inside a distribution."""
 
 import numpy as np
 import pytest

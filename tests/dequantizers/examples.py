@@ -1,4 +1,4 @@
-"""Small learned noise for tests, on networks that are shared: passes take longest to trace."""
+"""Small learned noise for tests, on shared networks, as tracing passes takes longest."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Bounds of a law whose cells have known probabilities: uniform noise, learned noise, exact."""
+"""Bounds for a distribution with known probabilities: uniform noise, learned noise, exact."""
 
 import keras
 import numpy as np

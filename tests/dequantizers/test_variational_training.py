@@ -1,4 +1,4 @@
-"""Learned noise in what trains, saves and exports a model."""
+"""Learned noise in a model that is trained, saved and exported."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Small autoregressive networks and what makes distributions of their parameters, for tests."""
+"""Small autoregressive networks for tests, and distributions made from their parameters."""
 
 import itertools
 

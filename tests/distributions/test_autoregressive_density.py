@@ -1,4 +1,4 @@
-"""AutoregressiveDistribution.log_prob: the density, its support, its gradients, training by it."""
+"""AutoregressiveDistribution.log_prob: density, support, gradients, and training with it."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""tfp_ar.Dequantized: integers of a continuous density."""
+"""tfp_ar.Dequantized: integers from a continuous density."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""tfp_ar.distributions.support: which integers a distribution is over."""
+"""tfp_ar.distributions.support: the integers that a distribution is over."""
 
 import dataclasses
 

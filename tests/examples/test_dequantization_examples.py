@@ -1,4 +1,4 @@
-"""The examples of dequantization; whole runs are processes of their own, as flags share names."""
+"""The examples of dequantization; whole runs are separate processes, as flags share names."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The example's bounds, comparison and figures of samples."""
+"""The bounds, the comparison and the figures of samples in the examples."""
 
 import numpy as np
 import tensorflow_probability as tfp

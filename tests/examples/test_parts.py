@@ -1,4 +1,4 @@
-"""The example's baselines, parts of flows and loader."""
+"""The baselines, parts of flows and loader of the examples."""
 
 import numpy as np
 import pytest

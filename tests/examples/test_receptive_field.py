@@ -1,4 +1,4 @@
-"""The picture of what PixelCNNs see."""
+"""The picture of the receptive fields of PixelCNNs."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The example from end to end, in processes of its own: its flags are named as the other's are."""
+"""The example from end to end, in separate processes, as its flags share names with the other's."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Each private API of TensorFlow, Keras and TFP that we use: these tests fail if one is gone."""
+"""The private APIs of TensorFlow, Keras and TFP that we use: these tests fail if one is gone."""
 
 import inspect
 import pathlib

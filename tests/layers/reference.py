@@ -1,4 +1,4 @@
-"""The layers' formulas, written out in NumPy, one loop for each index."""
+"""The layers' formulas in NumPy, with one loop per index."""
 
 import itertools
 

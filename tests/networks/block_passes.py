@@ -1,4 +1,4 @@
-"""What tests of block passes need: parameters block after block, beside those of one pass."""
+"""Helpers of tests of block passes: parameters block after block, beside those of one pass."""
 
 import numpy as np
 import tensorflow as tf

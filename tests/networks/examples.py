@@ -1,4 +1,4 @@
-"""Small WaveNets to test with, of every kind of option."""
+"""Small WaveNets for tests, with every kind of option."""
 
 from tests.helpers import randomize
 from tfp_ar.networks import WaveNet

@@ -1,4 +1,4 @@
-"""What tests of cached generation need: an emit that shows what it got, and graphs to run in."""
+"""Helpers of tests of cached generation: an emit that shows its inputs, and graphs to run in."""
 
 import tensorflow as tf
 

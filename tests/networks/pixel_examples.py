@@ -1,4 +1,4 @@
-"""Small pixel networks to test with, of every kind of option."""
+"""Small pixel networks for tests, with every kind of option."""
 
 import tensorflow as tf
 

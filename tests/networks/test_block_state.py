@@ -1,4 +1,4 @@
-"""One state: what a block pass leaves behind serves blocks of any size that come after."""
+"""The state that a block pass returns: it serves later blocks of any size."""
 
 import numpy as np
 import pytest

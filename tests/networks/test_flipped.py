@@ -1,4 +1,4 @@
-"""tfp_ar.networks.Flipped; what every network must do is in tests/compliance."""
+"""tfp_ar.networks.Flipped; the requirements of every network are in tests/compliance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Cached generation of pixel networks: its cost, and what GPUs do. The rest is in compliance."""
+"""Cached generation of pixel networks: its cost, and the case of GPUs. Compliance has the rest."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Cached generation of WaveNet: rings, groups of blocks, cost. The rest is in compliance."""
+"""Cached generation of WaveNet: rings, groups of blocks, cost. Compliance has the rest."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The second part of docs/theory.md: the flow as a bijection, its Jacobians and its law."""
+"""The second part of docs/theory.md: the flow as a bijection, its Jacobians and density."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """The first part of docs/theory.md: bounds of the likelihood of integers.
 
-What the text calls q is made here by hand. Exact values are differences of distribution functions
-or Gauss-Legendre quadrature, which is exact to rounding for these densities.
+The density q of the text is built by hand here. Exact values are differences of distribution
+functions or Gauss-Legendre quadrature, which is exact to rounding for these densities.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The third part of docs/theory.md: what stacks of masked convolutions see.
+"""The third part of docs/theory.md: the receptive fields of stacks of masked convolutions.
 
 Closed forms are compared with the composition of the masks, step by step, as sets on an unbounded
 image and as matrices inside an image, and with `receptive_field` of small networks. Steps are pairs

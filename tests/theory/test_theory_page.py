@@ -1,4 +1,4 @@
-"""docs/theory.md and its tests name each other; its formulas are such that GitHub shows them."""
+"""docs/theory.md and its tests name each other, and GitHub can show its formulas."""
 
 import ast
 import pathlib

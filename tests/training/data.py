@@ -1,4 +1,4 @@
-"""Data to train on: sequences of a law that is known."""
+"""Training data: sequences from a known distribution."""
 
 import numpy as np
 import tensorflow as tf

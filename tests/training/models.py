@@ -1,4 +1,4 @@
-"""Small models to train in tests, and data for them."""
+"""Small models that tests train, and data for them."""
 
 import keras
 import numpy as np

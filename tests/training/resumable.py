@@ -1,8 +1,8 @@
 """Training runs that may be killed: resumable.py DIRECTORY,OUTPUT,SEED[,EPOCH,BATCH] ...
 
-Each backs up to DIRECTORY, kills itself in the middle of that epoch, if one is given, and writes
-the losses, step by step, to OUTPUT.txt and all variables at the end to OUTPUT.npz. One comes after
-the other, since a process takes longer to start than to train.
+Each run backs up to DIRECTORY, kills itself in the middle of EPOCH if that is given, and writes the
+losses, step by step, to OUTPUT.txt and all variables at the end to OUTPUT.npz. The runs share one
+process, since a process takes longer to start than to train.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What DensityModel says of data and arguments that do not fit, and the order of arrays."""
+"""Errors of DensityModel for data and arguments that do not fit, and the order of arrays."""
 
 import re
 

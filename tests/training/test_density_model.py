@@ -1,4 +1,4 @@
-"""DensityModel: what fit, evaluate and predict compute, and from which forms of data."""
+"""DensityModel: the results of fit, evaluate and predict, and the forms of data that they take."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Dropout masks in training: on in fit alone, a function of the seed and the step."""
+"""Dropout masks in training: used only in fit, and functions of the seed and the step."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""DensityModel: single batches, no optimizer yet, callbacks that take weights themselves."""
+"""DensityModel: single batches, models without an optimizer, callbacks that read weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""u -> x -> u of long sequences, by a network that has been trained."""
+"""The round trip u -> x -> u of long sequences, with a trained network."""
 
 import keras
 import numpy as np

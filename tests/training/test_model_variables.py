@@ -1,4 +1,4 @@
-"""Variables of a DensityModel: found once each, trained, frozen, saved; and their dtypes."""
+"""Variables of a DensityModel: each is found once; training, freezing, saving and dtypes."""
 
 import keras
 import numpy as np

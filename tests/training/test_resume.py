@@ -1,4 +1,4 @@
-"""Training that is killed and resumed is training that was never killed."""
+"""Killed and resumed training equals training that was never killed."""
 
 import contextlib
 import os

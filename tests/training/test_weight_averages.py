@@ -1,4 +1,4 @@
-"""Averages of the weights (use_ema): when a model, and a file, holds which."""
+"""Averages of the weights (use_ema): the times when a model or a file holds them."""
 
 import keras
 import numpy as np

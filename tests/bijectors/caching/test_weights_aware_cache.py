@@ -1,7 +1,7 @@
-"""No answer of a flow is stale: not for other weights, not for a later tape, nor new conditions.
+"""Caches of a flow: no answer is stale after a change of weights, tape or conditions.
 
-Each test asks a question twice of the same tensor. The answer of a copy of the tensor, which no
-cache knows, is the right one.
+Each test calls a method twice with the same tensor. A copy of the tensor, which no cache knows,
+gives the right answer.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Fixed-point sampling: the samples of cached sampling, whatever it takes."""
+"""Fixed-point sampling: it draws the samples of cached sampling in all cases."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What `sampling_report` says; that it is right is tested with the sampling itself."""
+"""The form of `sampling_report`; the tests of sampling check its values."""
 
 import numpy as np
 import pytest

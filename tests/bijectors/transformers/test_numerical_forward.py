@@ -1,4 +1,4 @@
-"""What both transformers with a solver promise; tfp_ar.bijectors.transformers.numerical_forward."""
+"""Promises of both transformers with a solver: tfp_ar.bijectors.transformers.numerical_forward."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""tfp_ar.bijectors.RationalQuadraticSpline: TFP's, without its traps."""
+"""tfp_ar.bijectors.RationalQuadraticSpline: TFP's spline without its pitfalls."""
 
 import numpy as np
 import pytest

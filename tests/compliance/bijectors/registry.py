@@ -1,9 +1,9 @@
-"""Every bijector that holds a flow, small, by name: the tests of this folder run over `BIJECTORS`.
+"""Small bijectors of all kinds that hold a flow, by name; this folder's tests run over `BIJECTORS`.
 
 The affine flow on each network of tests/compliance/networks/registry.py is in `FLOWS_ON_NETWORKS`
-by itself, and gets those tests of a flow that depend on the network. A new setting of
-ARFlowBijector goes to `FLOWS`, anything else that holds a flow to `COMPOSITIONS`: an `Entry` whose
-`make(dtype)` gives a new tfb.Bijector.
+automatically, and gets those tests of a flow that depend on the network. A new setting of
+ARFlowBijector goes to `FLOWS`, and anything else that holds a flow goes to `COMPOSITIONS`, as an
+`Entry` whose `make(dtype)` returns a new tfb.Bijector.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""What every bijector that holds one of our flows must do; runs over `registry.BIJECTORS`.
+"""Requirements of every bijector that holds one of our flows; runs over `registry.BIJECTORS`.
 
-Tests of what does not depend on the network leave out the flows on each of the networks. Batches
+Tests that do not depend on the network leave out the flows on each of the networks. Batches
 have `entry.event_size` rows wherever that is possible, so that compiled code is shared.
 """
 

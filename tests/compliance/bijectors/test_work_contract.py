@@ -1,8 +1,8 @@
-"""How much work a flow does: the passes through its network, counted.
+"""The work of a flow: counts of the passes through its network.
 
-Two ways to count. `TickingNetwork` counts executions, by ops that tick when they are run, eagerly
-and in graphs; nothing is compiled. `counting.counted` counts runs of compiled functions, and passes
-that are written into a graph outside of those; it also sees what is for XLA.
+There are two ways to count. `TickingNetwork` counts executions, by ops that tick when they run,
+eagerly and in graphs; nothing is compiled. `counting.counted` counts runs of compiled functions,
+and passes that are written into a graph outside of those; it also sees functions for XLA.
 """
 
 import collections

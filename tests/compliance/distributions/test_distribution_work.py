@@ -1,6 +1,6 @@
-"""How much work an AutoregressiveDistribution does: the passes through its network, counted.
+"""The work of an AutoregressiveDistribution: counts of the passes through its network.
 
-`TickingNetwork` counts executions, `counting.counted` also sees what is compiled, as in
+`TickingNetwork` counts executions, and `counting.counted` also sees compiled functions, as in
 tests/compliance/bijectors/test_work_contract.py.
 """
 

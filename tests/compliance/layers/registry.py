@@ -1,7 +1,7 @@
-"""Every layer, with several sets of options, by name: the tests of this folder run over `LAYERS`.
+"""Every layer with several sets of options, by name; the tests of this folder run over `LAYERS`.
 
-To have a new layer tested, append a line: its class, the arguments of its constructor, and of its
-call the shape of each input. What is wrong for it goes to the tables of test_arguments.py.
+To test a new layer, append a line with its class, the arguments of its constructor, and the shape
+of each input of its call. Its invalid arguments go to the tables of test_arguments.py.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Wrong arguments of the layers: of constructors, and of calls."""
+"""Invalid arguments of the layers' constructors and calls."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The layers know nothing of TensorFlow: they compute the same on another backend of Keras."""
+"""The layers do not depend on TensorFlow: they compute the same on another backend of Keras."""
 
 import os
 import pathlib

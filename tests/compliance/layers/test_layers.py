@@ -1,4 +1,4 @@
-"""What every layer must do, on TensorFlow; what is particular to one is in tests/layers."""
+"""Requirements of every layer, on TensorFlow; tests of a single layer are in tests/layers."""
 
 import inspect
 

@@ -1,7 +1,7 @@
-"""Every network, small, by name: the tests of this folder run over `NETWORKS`.
+"""Small networks of every kind, by name; the tests of this folder run over `NETWORKS`.
 
-To have a new network tested, append a line: `small(name, network, event_shape, ...)` to `OURS`, or
-for any other class an `Entry` to `TOYS`. The affine flow on it is then tested by itself, too: see
+To test a new network, append a line: `small(name, network, event_shape, ...)` to `OURS`, or
+for any other class an `Entry` to `TOYS`. The affine flow on it is then tested automatically: see
 tests/compliance/bijectors/registry.py.
 """
 

@@ -1,4 +1,4 @@
-"""The sequential pass of every network: that of the reference, in every mode, and nothing else."""
+"""The sequential pass of every network: it equals the reference in every mode."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The parallel pass of every network: order, shapes, dtypes, conditioning, wrong arguments."""
+"""The parallel pass of every network: order, shapes, dtypes, conditioning, invalid arguments."""
 
 import functools
 
