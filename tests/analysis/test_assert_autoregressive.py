@@ -170,7 +170,7 @@ def test_the_wrong_order(claimed, output, source):
 
 def test_a_wavenet_whose_first_convolution_sees_the_present():
     network = WaveNet([6], residual_channels=4, name="net")
-    network.input_conv.exclusive = False
+    network.input_conv.delays = (0,)
     with pytest.raises(AssertionError, match=r"net is not .* \[0\] depend on variable \[0\]"):
         assert_autoregressive(network)
 

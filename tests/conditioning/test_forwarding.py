@@ -242,3 +242,41 @@ def test_public_log_prob_refuses_what_is_no_distribution():
     with pytest.raises(TypeError, match="distribution: expected a tfd.Distribution, got <"):
         tfp_ar.log_prob(flow(), value())
     assert tfp_ar.log_prob is forwarding.log_prob
+
+
+class MadeInside(tfb.Chain):
+    """A composition whose parameters do not show its members."""
+
+    def __init__(self, network, name="made_inside"):
+        parameters = dict(locals())
+        flow = tfp_ar.ARFlowBijector(network, jit_compile=False)
+        super().__init__([flow], name=name, parameters=parameters)
+
+
+def test_members_that_a_composition_makes_itself():
+    chain = Chain([MadeInside(dropping([2]).network)])
+    c, x = condition(), value()
+    plain = chain.inverse(x, conditional_input=c)
+    assert np.any(np.abs(chain.inverse(x, conditional_input=2 * c) - plain) > 1e-6)
+    dropped = chain.inverse(tf.identity(x), conditional_input=c, training=True)
+    assert np.any(np.abs(dropped - plain) > 1e-6)
+
+
+@pytest.mark.parametrize("training", [None, False])
+def test_a_keyword_that_says_nothing_need_not_be_handed_down(training):
+    chain = Chain([tfb.TransformDiagonal(dropping())])
+    assert chain.inverse(tf.eye(4, dtype=tf.float64), training=training).shape == [4, 4]
+    with pytest.raises(
+        ValueError, match="training: TransformDiagonal does not hand it .*ignored.$"
+    ):
+        chain.inverse(tf.eye(4, dtype=tf.float64), training=True)
+
+
+def test_a_dequantizer_of_any_signature():
+    class Middle(tfp_ar.dequantizers.Dequantizer):
+        def dequantize(self, *args):
+            return tf.repeat(args[0][tf.newaxis], args[1], axis=0) + 0.5, 0.0
+
+    assert Middle().takes_kwargs == {} and not Middle().takes_training
+    model = tfp_ar.Dequantized(image(flow(1, None)), Middle())
+    assert model.log_prob(tf.round(value())).shape == [3]

@@ -44,7 +44,8 @@ class ARFlowBijector(CachedBijector):
       network: an AutoregressiveNetwork, or any Keras layer that maps [B, *event_shape] to
         [B, *event_shape, num_params]. For such a layer, `event_shape` may be needed, and you must
         make sure that it is autoregressive: `assert_autoregressive` checks that. Built here if it
-        is not.
+        is not. A pass changes none of its
+        variables.
       bijector_fn: function params [..., num_params] -> a scalar (elementwise) tfb.Bijector over
         [...], increasing or decreasing in u. It must be hashable and have no variables of its own.
         Default None: `Affine(log_scale_bound)`.

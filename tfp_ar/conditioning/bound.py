@@ -11,7 +11,7 @@ from tfp_ar.internal import shapes
 
 
 class BoundConditioning:
-    """What is bound to an object that holds a network, in the user's form and by kind.
+    """The conditioning of an object that holds a network, in the user's form and by kind.
 
     Args:
       spec: the network's.

@@ -115,12 +115,13 @@ def forwarded_kwargs(holder: Any, kwargs: dict) -> dict:
     elif walk.inner_distribution(holder) is not None:  # tfd.Independent, Sample and the like
         return forwarded_kwargs(walk.inner_distribution(holder), kwargs)
     taken = taken_kwargs(holder)
-    out_of_reach = [name for name in kwargs if taken.get(name)]
+    out_of_reach = [name for name in given_kwargs(kwargs) if taken.get(name)]
     if out_of_reach:
+        hint = " Put the mixture inside one tfp_ar.Dequantized, or do without dropout."
         raise ValueError(
             f"{' and '.join(out_of_reach)}: {type(holder).__name__} does not hand it down to what "
-            "is inside, and it would be ignored. Put the mixture inside one tfp_ar.Dequantized, or "
-            "do without dropout."
+            "is inside, and it would be ignored."
+            + (hint if isinstance(holder, tfd.Distribution) else "")
         )
     return {}
 

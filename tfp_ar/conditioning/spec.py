@@ -1,6 +1,6 @@
 """The shapes of a network's conditioning, and the one parser of `conditional_input`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfp_ar.internal import checks, shapes
@@ -139,7 +139,7 @@ class ConditioningSpec:
         return str([*self.public])
 
 
-def map_conditions(function, conditional_input: Any) -> Any:
+def map_conditions(function: Callable, conditional_input: Any) -> Any:
     """Returns `function` of the one array of a `conditional_input`, or of those in its dict."""
     if isinstance(conditional_input, dict):
         return {kind: function(condition) for kind, condition in conditional_input.items()}

@@ -11,7 +11,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 def members(value: Any) -> Iterator[Any]:
     """Yields the distributions and bijectors in `value`: itself and all in its parameters."""
-    inside: Iterable[Any]
+    inside: Iterable[Any] = ()
     if isinstance(value, (list, tuple)):
         inside = value
     elif isinstance(value, dict):
@@ -19,10 +19,15 @@ def members(value: Any) -> Iterator[Any]:
     elif isinstance(value, (tfd.Distribution, tfb.Bijector)):
         yield value
         inside = (value.parameters or {}).values()
-    else:
-        return
+    reached = set()
     for part in inside:
-        yield from members(part)
+        for member in members(part):
+            reached.add(id(member))
+            yield member
+    if isinstance(value, tfb.Bijector):  # a composition may make its members itself
+        for bijector in inner_bijectors(value):
+            if id(bijector) not in reached:
+                yield from members(bijector)
 
 
 def flows(value: Any) -> list:

@@ -38,5 +38,10 @@ class Dequantizer(tf.Module):
     @property
     def takes_kwargs(self) -> dict[str, bool]:
         """The further keyword arguments of `dequantize`: see `tfp_ar.conditioning`."""
-        _, _, _, *further = inspect.signature(self.dequantize).parameters.values()
+        further = list(inspect.signature(self.dequantize).parameters.values())[3:]
         return {p.name: True for p in further if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+    @property
+    def takes_training(self) -> bool:
+        """True if `dequantize` has the argument `training`."""
+        return "training" in self.takes_kwargs

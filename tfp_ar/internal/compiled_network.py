@@ -75,10 +75,10 @@ class CompiledNetwork:
 
     def weights(self) -> list[tf.Tensor]:
         """Reads all variables; open tapes take notice."""
-        variables = tf_private.raw_variables(self._network())
         if tf.executing_eagerly() and not tf_private.tape_is_active():
-            return tf_private.read(variables)  # half the time
-        return [tf.convert_to_tensor(variable) for variable in variables]
+            return tf_private.read(tf_private.raw_variables(self._network()))  # half the time
+        # Through RawVariables, which tells tapes what is frozen.
+        return [tf.convert_to_tensor(variable) for variable in self.variables]
 
     def function(self, network_pass: Pass, jit_compile: bool) -> Callable:
         """Returns a pass as a `tf.function`, made once for equal passes.
@@ -113,8 +113,8 @@ class CompiledNetwork:
         Under a tape that records, a compiled loop cannot even be run.
         """
         function = self.function(network_pass, jit_compile)
-        if not tf_private.tape_is_active():
-            return function
+        if not tf_private.tape_is_active() or tf.config.functions_run_eagerly():
+            return function  # eagerly there is no compiled loop, and tapes inside have to record
 
         def run(*arguments):
             # Traced before: tapes that are opened in a pass would record nothing in there, and

@@ -1,7 +1,7 @@
 """Every use of a private API of TensorFlow or Keras: the place to look at after an upgrade.
 
 `HOOKS` lists the private methods that classes of ours override, with the arguments that these rely
-on; tests/internal/test_tf_private.py tests each function here, and fails if a hook is gone.
+on; tests/internal/test_private_apis.py tests each function here, and fails if a hook is gone.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Every use of a private API of TensorFlow Probability: the place to look at after an upgrade.
 
 `HOOKS` lists the private methods that classes of ours override, with the arguments that these rely
-on; tests/internal/test_tfp_private.py fails if TFP no longer has one.
+on; tests/internal/test_private_apis.py fails if TFP no longer has one.
 """
 
 from collections.abc import Callable
@@ -13,25 +13,13 @@ import tensorflow_probability as tfp
 # TFP's own distributions are written with `assert_util`, `dtype_util` and `tensor_util`;
 # `prefer_static` keeps static shapes static. Of `cache_util`, `BijectorCacheWithGreedyAttrs` lets a
 # bijector return a log-det together with its value, which no public class does.
-from tensorflow_probability.python.internal import (
+from tensorflow_probability.python.internal import (  # noqa: F401  # for others
     assert_util,
     cache_util,
     dtype_util,
     prefer_static,
     tensor_util,
 )
-
-__all__ = [
-    "HOOKS",
-    "assert_util",
-    "cache_util",
-    "dtype_util",
-    "is_increasing",
-    "prefer_static",
-    "tensor_util",
-    "walk_forward",
-    "walk_inverse",
-]
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -79,6 +67,6 @@ def walk_inverse(composition: tfb.Composition, step: Callable, value: tf.Tensor)
     return composition._call_walk_inverse(step, value)
 
 
-def is_increasing(bijector: tfb.Bijector, **kwargs) -> Any:
+def is_increasing(bijector: tfb.Bijector, **kwargs: Any) -> Any:
     """Returns TFP's answer to whether a bijector is increasing, None where it has none."""
     return bijector._internal_is_increasing(**kwargs)

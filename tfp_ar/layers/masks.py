@@ -31,7 +31,13 @@ MASK_TYPES = ("A", "B")
 
 
 def tap_ranks(kernel_size: Sequence[int]) -> np.ndarray:
-    """Returns raster ranks of a kernel's taps, int [kh, kw]: 0 at the centre, negative before."""
+    """Returns raster ranks of a kernel's taps, int [kh, kw]: 0 at the centre, negative before.
+
+    >>> print(tfp_ar.layers.masks.tap_ranks((3, 3)))
+    [[-4 -3 -2]
+     [-1  0  1]
+     [ 2  3  4]]
+    """
     height, width = kernel_size
     rows = np.arange(height) - height // 2
     columns = np.arange(width) - width // 2
@@ -49,7 +55,11 @@ def group_ranks(channels: int, groups: int) -> np.ndarray:
 
 
 def allowed(inputs: Any, outputs: Any, mask_type: str) -> np.ndarray:
-    """Applies the rule to ranks that broadcast, `inputs` and `outputs`; returns a bool array."""
+    """Applies the rule to ranks that broadcast, `inputs` and `outputs`; returns a bool array.
+
+    >>> print(tfp_ar.layers.masks.allowed(np.array([-1, 0, 1]), 0, "B"))
+    [ True  True False]
+    """
     checks.one_of("mask_type", mask_type, MASK_TYPES)
     return inputs < outputs if mask_type == "A" else inputs <= outputs
 
@@ -88,11 +98,19 @@ def causal_mask(
 
 
 def rows_above(kernel_size: int, mask_type: str) -> np.ndarray:
-    """Returns the offsets of the rows that a vertical stack sees: ..., -1 and, for type B, 0."""
+    """Returns the offsets of the rows that a vertical stack sees: ..., -1 and, for type B, 0.
+
+    >>> print(tfp_ar.layers.masks.rows_above(5, "A"))
+    [-2 -1]
+    """
     offsets = np.arange(kernel_size) - kernel_size // 2
     return offsets[allowed(offsets, 0, mask_type)]
 
 
 def columns_before(kernel_size: int, mask_type: str) -> np.ndarray:
-    """Returns the offsets of the columns that a horizontal stack sees, by the same rule."""
+    """Returns the offsets of the columns that a horizontal stack sees, by the same rule.
+
+    >>> print(tfp_ar.layers.masks.columns_before(5, "B"))
+    [-2 -1  0]
+    """
     return rows_above(kernel_size, mask_type)

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -386,3 +387,72 @@ def test_an_outer_tape_does_not_change_first_derivatives():
     with tf.GradientTape():
         inside = slope()
     np.testing.assert_array_equal(inside, slope())
+
+
+# Tapes and variables of all kinds ---------------------------------------------------------------
+
+
+def sample_gradient(bijector, u, sources, persistent=False, outer=False):
+    def gradient():
+        with tf.GradientTape(persistent=persistent) as around:
+            with tf.GradientTape(persistent=persistent) as tape:
+                tape.watch(u)
+                loss = tf.reduce_sum(bijector.forward(u) ** 2)
+            got = tape.gradient(loss, sources)
+        del around
+        return got
+
+    def alone():
+        with tf.GradientTape(persistent=persistent) as tape:
+            tape.watch(u)
+            loss = tf.reduce_sum(bijector.forward(u) ** 2)
+        return tape.gradient(loss, sources)
+
+    return gradient if outer else alone
+
+
+@pytest.mark.parametrize("sampling", ["cached", "fixed_point"])
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla", "functions_run_eagerly"])
+def test_persistent_and_nested_tapes(sampling, mode):
+    bijector = ARFlowBijector(reversed_network(), jit_compile=False, sampling=sampling)
+    u = helpers.normal([2, *bijector.event_shape], "float64")
+    want = sample_gradient(bijector, u, u)()
+    assert np.all(want != 0.0)
+    tf.config.run_functions_eagerly(mode == "functions_run_eagerly")
+    for options in ({"persistent": True}, {"outer": True}):
+        run = sample_gradient(bijector, u, u, **options)
+        if mode in ("graph", "xla"):
+            run = tf.function(run, jit_compile=mode == "xla")
+        np.testing.assert_allclose(run(), want, rtol=1e-9)
+
+
+def test_unfreezing_and_freezing_reach_tapes_at_once():
+    bijector = ARFlowBijector(reversed_network(), jit_compile=False)
+    u, network = helpers.normal([2, *bijector.event_shape], "float64"), bijector.network
+    variables = bijector.trainable_variables
+    network.trainable = False
+    assert bijector.trainable_variables == ()
+    network.trainable = True
+    assert None not in sample_gradient(bijector, u, variables)()
+    network.trainable = False
+    for run in (bijector.forward, bijector.inverse):
+        with tf.GradientTape() as tape:
+            run(tf.identity(u))
+        assert tape.watched_variables() == ()
+
+
+def test_a_variable_that_keras_does_not_know():
+    class Raw(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(dtype="float64")
+            self.raw = tf.Variable(0.5, dtype=tf.float64)
+
+        def call(self, x):
+            past = keras.ops.cumsum(x, -1) - x
+            return keras.ops.stack([self.raw * past, keras.ops.zeros_like(past)], -1)
+
+    layer = Raw()
+    bijector = ARFlowBijector(layer, event_shape=[3], jit_compile=False)
+    u = tf.ones([1, 3], "float64")  # x = 1, 1 + a, 1 + a (2 + a): with a = 1/2, 1, 3/2, 9/4
+    (got,) = sample_gradient(bijector, u, [layer.raw])()
+    np.testing.assert_allclose(got, 2.0 * 1.5 + 2.0 * 2.25 * (2.0 + 2.0 * 0.5), rtol=1e-9)

@@ -46,7 +46,8 @@ def solve(
         x, count, converged = _iterate(params_of, transformer, noise[k], counts_here, options)
         this = tf.constant(chosen)[k][:, tf.newaxis]
         values = tf.where(this[..., tf.newaxis], x, values)
-        _, state = passes.advance(state, x, prepared)
+        if number > 1:  # nothing comes after the only one
+            _, state = passes.advance(state, x, prepared)
         return k + 1, state, values, tf.where(this, count, counts), converged
 
     state, values = passes.initial_state(), tf.zeros_like(noise)

@@ -57,8 +57,12 @@ class SequentialSampler:
             conditions, weights = _split(conditions_and_weights, num_conditions)
             x = self._draw(weights)(u, *conditions)
 
-            def gradient(dx):
-                return self._pull_back_once(weights, x, dx, u, *conditions)
+            def gradient(dx, variables=None):
+                # `variables`: tf.Variables of a layer that Keras does not know of.
+                others = list(variables or [])
+                pulled = self._pull_back_once(others, weights, x, dx, u, *conditions)
+                inputs = pulled[: len(pulled) - len(others)]
+                return (inputs, pulled[len(inputs) :]) if others else inputs
 
             return x, gradient
 
@@ -71,27 +75,62 @@ class SequentialSampler:
             self._compiled.unrecorded(self._generate, self._jit_compile), weights
         )
 
-    def _pull_back_once(self, weights, x, dx, u, *conditions):
-        """Calls `_pull_back`; refuses derivatives of it, which would miss that x depends on u."""
+    def _pull_back_once(self, others, weights, x, dx, u, *conditions):
+        """Returns cotangents on u, conditions, weights and other variables for dx on x.
+
+        It refuses to be differentiated, which would miss that x depends on u.
+        """
+        trained = tuple(
+            i
+            for i, variable in enumerate(self._compiled.variables)
+            if variable.trainable and variable.dtype.is_floating
+        )
+        sources = Sources(trained, tuple(variable.ref() for variable in others))
 
         @tf.custom_gradient
         def pull_back(x, dx, u, *conditions_and_weights):
             conditions, weights = _split(conditions_and_weights, num_conditions)
-            return tuple(self._pull_back(weights, x, dx, u, *conditions)), _refuse
+            return tuple(self._pull_back(sources, weights, x, dx, u, *conditions)), _refuse
 
         num_conditions = len(conditions)
-        # The weights are arguments only so that a derivative in them is refused, too.
-        pulled = iter(pull_back(x, dx, u, *conditions, *weights))
-        theta = [u, *conditions, *weights]
-        return [next(pulled) if tensor.dtype.is_floating else None for tensor in theta]
+        # The weights are arguments only in order that a derivative in them is refused, too.
+        pulled = list(pull_back(x, dx, u, *conditions, *weights))
+        first, last = pulled[: 1 + num_conditions], pulled[1 + num_conditions + len(trained) :]
+        of_weights = dict(zip(trained, pulled[1 + num_conditions :], strict=False))
+        return [*first, *(of_weights.get(i) for i in range(len(weights))), *last]
 
-    def _pull_back(self, weights, x, dx, u, *conditions):
-        """Returns cotangents on all floats among u, conditions and weights for dx on x."""
+    def _pull_back(self, sources, weights, x, dx, u, *conditions):
+        """Returns cotangents on u, conditions and sources for dx on x."""
         arguments = (weights, x, dx, u, *conditions)
         run = functools.partial(self._compiled.unrecorded, jit_compile=self._jit_compile)
-        *pulled, converged = run(ImplicitPullBack(self._transformer))(*arguments)
-        exact = ExactPullBack(self._transformer, self._sampling)
+        fast = ImplicitPullBack(self._transformer, sources)
+        exact = ExactPullBack(self._transformer, sources, self._sampling)
+        *pulled, converged = run(fast)(*arguments)
+        if not tf.executing_eagerly():
+            # Traced before the branch, in which no tape records.
+            self._compiled.function(exact, self._jit_compile).get_concrete_function(*arguments)
         return exact_unless(converged, pulled, lambda: run(exact)(*arguments))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What else than u and the conditions a sample is differentiated by.
+
+    Args:
+      trained: indices of weights, among all variables of the network.
+      others: references to tf.Variables that a layer reads without Keras knowing of them.
+    """
+
+    trained: tuple[int, ...]
+    others: tuple[Any, ...]
+
+    def theta(self, network: AutoregressiveNetwork, u: tf.Tensor, conditional_input: Any) -> list:
+        """Returns what x is differentiated by: u, conditions, weights, other variables."""
+        conditions = network.conditioning.parse(conditional_input).values()
+        variables = network.variables
+        # Within the scope of a compiled function this gives the very tensors that it got.
+        weights = [tf.convert_to_tensor(variables[i]) for i in self.trained]
+        return [u, *conditions, *weights, *(reference.deref() for reference in self.others)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +159,7 @@ class ImplicitPullBack:
     """Cotangents of a sample by a few parallel passes, and whether these were enough."""
 
     transformer: Callable
+    sources: Sources
 
     def __call__(
         self,
@@ -130,7 +170,7 @@ class ImplicitPullBack:
         conditional_input: Any,
     ) -> tuple:
         """Returns cotangents on u, conditions and weights, and a bool scalar."""
-        theta = _theta(network, u, conditional_input)
+        theta = self.sources.theta(network, u, conditional_input)
         pulled, converged = implicit_vjp(_fixed_point(network, self.transformer), x, theta, dx)
         return (*pulled, converged)
 
@@ -140,6 +180,7 @@ class ExactPullBack:
     """Cotangents of a sample whatever the coupling, at the cost of a sequential pass."""
 
     transformer: Callable
+    sources: Sources
     sampling: str
 
     def __call__(
@@ -151,7 +192,7 @@ class ExactPullBack:
         conditional_input: Any,
     ) -> list:
         """Returns cotangents on u, conditions and weights."""
-        theta = _theta(network, u, conditional_input)
+        theta = self.sources.theta(network, u, conditional_input)
         if is_reference(network, self.sampling):  # too costly to backpropagate through
             g = _fixed_point(network, self.transformer)
             return substitution_vjp(g, x, theta, dx, network.order)
@@ -159,14 +200,6 @@ class ExactPullBack:
             tape.watch(theta)
             x = GeneratePass(self.transformer, self.sampling)(network, u, conditional_input)
         return tape.gradient(x, theta, dx, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-
-def _theta(network, u, conditional_input) -> list:
-    """Returns the floats that x depends on, among u, the conditions and the weights."""
-    conditions = network.conditioning.parse(conditional_input).values()
-    # In the scope of a compiled function these are the tensors that it got as arguments.
-    weights = [tf.convert_to_tensor(variable) for variable in network.variables]
-    return [tensor for tensor in (u, *conditions, *weights) if tensor.dtype.is_floating]
 
 
 def _fixed_point(network, transformer):
@@ -186,9 +219,12 @@ def exact_unless(converged: tf.Tensor, result: Any, exact: Callable[[], Any]) ->
 
     In eager mode, `exact` is not even traced unless it is needed.
     """
-    if not tf.executing_eagerly():
+    if tf.executing_eagerly():
+        return result if converged else exact()
+    if not tf_private.tape_is_active():
         return tf.cond(converged, lambda: result, exact)
-    return result if converged else exact()
+    with tf_private.not_recording():  # XLA cannot compile what a tape adds to a branch
+        return tf.cond(converged, lambda: result, exact)
 
 
 def _split(values, number) -> tuple[list, list]:
