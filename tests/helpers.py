@@ -5,6 +5,9 @@ import random
 import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
 
 
 def set_seed(seed):
@@ -39,6 +42,12 @@ def randomize(layer, scale=0.3, seed=0):
 def normal(shape, dtype="float32", seed=0) -> tf.Tensor:
     """A tensor of standard normal numbers."""
     return tf.constant(np.random.default_rng(seed).standard_normal(shape), dtype)
+
+
+def image(bijector, event_shape=(4,), dtype="float64"):
+    """The distribution of a bijector's image of standard normal noise."""
+    base = tfd.Sample(tfd.Normal(tf.zeros([], dtype), 1.0), event_shape)
+    return tfd.TransformedDistribution(base, bijector)
 
 
 def _leading(batch) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from keras import ops
 
 from tests.networks.examples import wavenet
 from tests.toys import MaskedLinear
-from tfp_ar import assert_autoregressive
+from tfp_ar import assert_autoregressive, receptive_field
 from tfp_ar.layers import CausalConv1D, ChannelHead
 from tfp_ar.networks import AutoregressiveNetwork, WaveNet
 
@@ -216,12 +216,21 @@ def with_odd_weights(network):
     return network
 
 
+def field(network, **kwargs):
+    """The other function that draws weights, of a network that is not leaking."""
+    assert np.flatnonzero(receptive_field(network, 3, **kwargs)).tolist() == [1, 2]
+
+
+each_analysis = pytest.mark.parametrize("analysis", [assert_autoregressive, field])
+
+
+@each_analysis
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16", "bfloat16"])
-def test_weights_are_restored_exactly_after_success(dtype):
+def test_weights_are_restored_exactly_after_success(analysis, dtype):
     network = with_odd_weights(Leaking(no_leak, dtype=dtype))
     network.conv.trainable = False
     before = bits(network)
-    assert_autoregressive(network, num_draws=2)
+    analysis(network)
     assert bits(network) == before
     assert not network.conv.trainable_variables
 
@@ -234,8 +243,9 @@ def test_weights_are_restored_exactly_after_failure():
     assert bits(network) == before
 
 
-@pytest.mark.parametrize("failing_call", [1, 2, 5])
-def test_weights_are_restored_exactly_after_an_exception_inside_call(failing_call):
+@each_analysis
+@pytest.mark.parametrize("failing_call", [1, 2, 3, 5])
+def test_weights_are_restored_exactly_after_an_exception_inside_call(analysis, failing_call):
     calls = []
 
     def leak(x, w, c):
@@ -247,7 +257,7 @@ def test_weights_are_restored_exactly_after_an_exception_inside_call(failing_cal
     network = with_odd_weights(Leaking(leak))
     before = bits(network)
     with pytest.raises(KeyboardInterrupt):
-        assert_autoregressive(network)
+        analysis(network)
     assert calls[-1] != pytest.approx(1 / 3)  # it had been replaced
     assert bits(network) == before
 
@@ -266,10 +276,11 @@ def test_the_draws_follow_from_the_seed():
 # Errors -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_draws, error", [(0, ValueError), (2.5, TypeError)])
-def test_num_draws_must_be_a_positive_integer(num_draws, error):
+@each_analysis
+@pytest.mark.parametrize("num_draws, error", [(0, ValueError), (-1, ValueError), (2.5, TypeError)])
+def test_num_draws_must_be_a_positive_integer(analysis, num_draws, error):
     with pytest.raises(error, match="num_draws: expected a positive integer, got"):
-        assert_autoregressive(Leaking(no_leak), num_draws=num_draws)
+        analysis(Leaking(no_leak), num_draws=num_draws)
 
 
 def test_no_network():

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_ar
+from tests import helpers
 from tests.bijectors.examples import flow
 from tfp_ar import Dequantized, bits_per_dim
 from tfp_ar.analysis import dequantization_gap
@@ -108,8 +109,7 @@ def test_one_value_and_one_sample():
 
 
 def test_conditioning():
-    base = tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), [4])
-    density = tfd.TransformedDistribution(base, Chain([Bounded(0, 17), flow()]))
+    density = helpers.image(Chain([Bounded(0, 17), flow()]))
     model = Dequantized(density)
     generator = np.random.default_rng(0)
     x, c = generator.integers(0, 17, [5, 4]), generator.standard_normal([5, 2])

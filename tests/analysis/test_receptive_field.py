@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.analysis.test_assert_autoregressive import Leaking, bits, both, no_leak, with_odd_weights
+from tests.analysis.test_assert_autoregressive import Leaking, both
 from tests.networks.examples import wavenet
 from tests.toys import MaskedLinear
 from tfp_ar import receptive_field
@@ -219,32 +219,3 @@ def test_a_conditioned_network(kind):
 def test_what_the_conditioning_multiplies():
     network = Leaking(lambda x, w, c: both(c[..., :1] * x), conditional_shape=[3])
     assert np.flatnonzero(receptive_field(network, 3)).tolist() == [1, 2, 3]
-
-
-# Weights ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
-def test_weights_are_restored_exactly(dtype):
-    network = with_odd_weights(Leaking(no_leak, dtype=dtype))
-    before = bits(network)
-    assert np.flatnonzero(receptive_field(network, 3)).tolist() == [1, 2]
-    assert bits(network) == before
-
-
-@pytest.mark.parametrize("failing_call", [1, 3])
-def test_weights_are_restored_exactly_after_an_exception_inside_call(failing_call):
-    calls = []
-
-    def leak(x, w, c):
-        calls.append(float(w))
-        if len(calls) == failing_call:
-            raise KeyboardInterrupt
-        return 0.0
-
-    network = with_odd_weights(Leaking(leak))
-    before = bits(network)
-    with pytest.raises(KeyboardInterrupt):
-        receptive_field(network, 3)
-    assert calls[-1] != pytest.approx(1 / 3)  # it had been replaced
-    assert bits(network) == before

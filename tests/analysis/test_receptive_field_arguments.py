@@ -39,12 +39,6 @@ def test_another_backend(monkeypatch):
         tfp_ar.assert_autoregressive(network)
 
 
-@pytest.mark.parametrize("num_draws", [0, -1])
-def test_num_draws_must_be_positive(num_draws):
-    with pytest.raises(ValueError, match="num_draws: expected a positive integer, got"):
-        receptive_field(wavenet("plain"), 0, num_draws=num_draws)
-
-
 @pytest.mark.parametrize(
     "position, message",
     [

@@ -24,7 +24,9 @@ SHAPES = {
     "one": ([2, 3], [], [1, 1]),
 }
 each_shape = pytest.mark.parametrize(["event", "axis", "shape"], SHAPES.values(), ids=SHAPES)
-each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+each_dtype = pytest.mark.parametrize(
+    "dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)]
+)
 
 
 def random_norm(event=(3, 2), axis=-1, dtype="float64"):

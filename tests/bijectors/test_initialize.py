@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 
 import tfp_ar
 from tests.bijectors.examples import condition, flow, value
+from tests.helpers import image
 from tfp_ar.bijectors import ActNorm, Bounded, Chain, initialize
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -20,13 +21,6 @@ def norm(**kwargs):
 def plain(seed):
     """A flow of random weights, not conditioned."""
     return flow(seed, None)
-
-
-def image(bijector, event=(4,)):
-    """The image of standard normal noise."""
-    return tfd.TransformedDistribution(
-        tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), event), bijector
-    )
 
 
 def data(seed=0, rows=ROWS):

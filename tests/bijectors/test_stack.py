@@ -55,12 +55,6 @@ def new_images(num_flows, kind=None):
 images = functools.cache(new_images)
 
 
-def image(bijector, event_shape=IMAGE):
-    """The image of standard normal noise."""
-    base = tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), event_shape)
-    return tfd.TransformedDistribution(base, bijector)
-
-
 def value(batch=(3,), seed=0, event_shape=IMAGE):
     return helpers.normal([*batch, *event_shape], "float64", seed)
 
@@ -73,7 +67,7 @@ def test_each_flow_is_causal_in_its_own_direction():
         np.testing.assert_array_equal(matrix[np.ix_(order, order)], lower)
 
 
-@pytest.mark.parametrize("num_flows", [1, 3])
+@pytest.mark.parametrize("num_flows", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_dropout_masks_are_those_of_one_pass(num_flows):
     def make_network(k):
         settings = {"residual_channels": 8, "dilations": [1, 2], "dropout": 0.5, "seed": k}
@@ -83,7 +77,7 @@ def test_dropout_masks_are_those_of_one_pass(num_flows):
     chain = stack(make_network, num_flows, jit_compile=False)
     for k, act_norm in enumerate(chain.bijectors[::2]):
         act_norm.shift.assign(helpers.normal([5], "float64", k))
-    flow, x = image(chain, [5]), value(event_shape=[5])
+    flow, x = helpers.image(chain, [5]), value(event_shape=[5])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         u = chain.inverse(x, training=True)
@@ -118,7 +112,11 @@ def test_round_trip():
     assert np.abs(x - u).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", CONDITIONS)
+@pytest.mark.parametrize(
+    "kind",
+    # "both" has all of "global" and "local".
+    [pytest.param(k, marks=[pytest.mark.slow] * (k in ("global", "local"))) for k in CONDITIONS],
+)
 def test_one_conditioning_argument_in_its_place_in_every_flow(kind):
     chain = images(4, kind)
     c = helpers.random_conditioning(flows(chain)[0].network, 3)
@@ -189,7 +187,7 @@ def test_what_is_in_it():
 
 def test_initialize_and_train():
     chain = new_images(2)
-    model = image(chain)
+    model = helpers.image(chain, IMAGE)
     x = 5.0 + 3.0 * tf.cumsum(value([32]), axis=1)
     initialize(model, x)
     u = np.asarray(chain.bijectors[0].inverse(x))
@@ -212,7 +210,7 @@ def test_initialize_and_train():
 
 @pytest.mark.slow  # a stack is a Chain, whose export is tested in test_export.py
 def test_export(tmp_path):
-    model = image(images(2, "local"))
+    model = helpers.image(images(2, "local"), IMAGE)
     c = helpers.normal([3, 3, 3, 2], "float64", 7)
     tfp_ar.export_saved_model(model, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))

@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 import tfp_ar
 from tests import helpers
 from tests.bijectors.examples import EXACT, condition, flow, value
+from tests.helpers import image
 from tests.toys import LazyReversed
 from tfp_ar import ARFlowBijector, bind
 from tfp_ar.networks import WaveNet
@@ -25,11 +26,6 @@ def flow_of_both(seed=1):
     return ARFlowBijector(helpers.randomize(network, 0.4, seed), jit_compile=False)
 
 
-def distribution(bijector):
-    """The image of standard normal noise."""
-    return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), [4]), bijector)
-
-
 def test_it_equals_passing_the_argument():
     bijector, c, v = flow(), condition(), value()
     bound = bind(bijector, c)
@@ -37,7 +33,7 @@ def test_it_equals_passing_the_argument():
     for method in ("forward", "inverse", "forward_log_det_jacobian", "inverse_log_det_jacobian"):
         want = getattr(bijector, method)(tf.identity(v), conditional_input=c)
         np.testing.assert_allclose(getattr(bound, method)(tf.identity(v)), want, **EXACT)
-    model, kwargs = distribution(bijector), {"bijector_kwargs": {"conditional_input": c}}
+    model, kwargs = image(bijector), {"bijector_kwargs": {"conditional_input": c}}
     want = model.log_prob(value(), **kwargs)
     np.testing.assert_allclose(bind(model, c).log_prob(value()), want, **EXACT)
 
@@ -46,7 +42,7 @@ def test_it_equals_routing_through_a_chain_by_names():
     first, second = flow(1), flow(2)
     chain, c = tfb.Chain([first, tfb.Permute([1, 0, 3, 2]), second]), condition()
     by_name = {"flow_1": {"conditional_input": c}, "flow_2": {"conditional_input": c}}
-    model = distribution(chain)
+    model = image(chain)
     want = model.log_prob(value(), bijector_kwargs=by_name)
     np.testing.assert_allclose(bind(model, c).log_prob(value()), want, **EXACT)
     np.testing.assert_allclose(bind(chain, c).forward(value()), chain.forward(value(), **by_name))
@@ -84,7 +80,7 @@ def test_depth(stack):
 @each_stack
 def test_variables_are_kept(stack):
     whole = stack(flow())
-    for thing in (whole, distribution(whole)):
+    for thing in (whole, image(whole)):
         bound = bind(thing, condition())
         assert [id(v) for v in bound.variables] == [id(v) for v in thing.variables]
         assert thing.trainable_variables
@@ -107,7 +103,7 @@ def test_nothing_is_changed(stack):
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_batch_shapes(batch):
-    bound = bind(distribution(flow()), condition(batch=batch))
+    bound = bind(image(flow()), condition(batch=batch))
     assert bound.batch_shape == batch
     np.testing.assert_array_equal(bound.batch_shape_tensor(), batch)
     assert bound.event_shape == [4]
@@ -128,7 +124,7 @@ def test_batch_shapes(batch):
 
 
 def test_batch_members_are_conditioned_each_on_its_own():
-    model, c = distribution(flow()), condition()
+    model, c = image(flow()), condition()
     together = bind(model, c).log_prob(value(batch=(5, 3)))
     for k in range(3):
         alone = bind(model, c[k]).log_prob(value(batch=(5, 3))[:, k])
@@ -137,7 +133,7 @@ def test_batch_members_are_conditioned_each_on_its_own():
 
 @each_stack
 def test_batch_shapes_of_stacks(stack):
-    bound = bind(distribution(stack(flow())), condition())
+    bound = bind(image(stack(flow())), condition())
     assert bound.batch_shape == [3]
     x, log_prob = bound.experimental_sample_and_log_prob(5, seed=[1, 2])
     assert x.shape == [5, 3, 4]
@@ -145,27 +141,27 @@ def test_batch_shapes_of_stacks(stack):
 
 
 def test_other_distributions_around_it():
-    model, c = distribution(flow()), condition()
-    bound = bind(tfd.Independent(distribution(flow(conditional_input=c)), 1).distribution, c)
+    model, c = image(flow()), condition()
+    bound = bind(tfd.Independent(image(flow(conditional_input=c)), 1).distribution, c)
     assert bound.batch_shape == [3]
     sample = bind(tfd.Sample(model, 2), condition(batch=()))
     assert sample.event_shape == [2, 4]
     want = tf.reduce_sum(bind(model, condition(batch=())).log_prob(value(batch=(5, 2))), -1)
     np.testing.assert_allclose(sample.log_prob(value(batch=(5, 2))), want, **EXACT)
-    components = distribution(flow(conditional_input=c + 1.0))  # a mixture needs its batch shape
+    components = image(flow(conditional_input=c + 1.0))  # a mixture needs its batch shape
     mixture = tfd.MixtureSameFamily(tfd.Categorical(logits=np.zeros([3])), components)
     bound = bind(mixture, c)
     want = tf.reduce_logsumexp(bind(model, c).log_prob(value()[:, tf.newaxis]), -1) - np.log(3.0)
     np.testing.assert_allclose(bound.log_prob(value()), want, rtol=1e-10)
     assert len(bound.trainable_variables) == 4
-    joint = bind(tfd.JointDistributionSequential([model, distribution(flow(3, None))]), c[0])
+    joint = bind(tfd.JointDistributionSequential([model, image(flow(3, None))]), c[0])
     assert len(joint.sample(seed=[1, 2])) == 2
 
 
 def test_dict_conditioning():
     bijector = flow_of_both()
     c = helpers.random_conditioning(bijector.network, 3)
-    model = distribution(bijector)
+    model = image(bijector)
     want = model.log_prob(value(), bijector_kwargs={"conditional_input": c})
     bound = bind(model, c)
     assert bound.batch_shape == [3]
@@ -189,12 +185,12 @@ def test_an_argument_goes_before_what_is_bound():
 
 def test_binding_anew():
     bijector, c, d = flow(), condition(1), condition(2)
-    got = bind(bind(distribution(bijector), c), d).log_prob(value())
-    np.testing.assert_allclose(got, bind(distribution(bijector), d).log_prob(value()), **EXACT)
+    got = bind(bind(image(bijector), c), d).log_prob(value())
+    np.testing.assert_allclose(got, bind(image(bijector), d).log_prob(value()), **EXACT)
 
 
 def test_in_a_function_with_unknown_batch():
-    model = distribution(flow())
+    model = image(flow())
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, 4], "float64"), tf.TensorSpec([None, 2], "float64")],
@@ -216,7 +212,7 @@ def test_in_a_function_with_unknown_batch():
 def test_a_variable_can_be_trained(make):
     variable = make(condition(), dtype="float64")
     raw = variable.value if make is keras.Variable else variable
-    bound = bind(distribution(flow()), variable)
+    bound = bind(image(flow()), variable)
     with tf.GradientTape() as tape:
         loss = -tf.reduce_mean(bound.log_prob(value()))
     gradient = tape.gradient(loss, raw)
@@ -230,12 +226,12 @@ def test_a_variable_can_be_trained(make):
 
 def test_a_tf_variable_is_among_the_variables():
     variable = tf.Variable(condition())
-    bound = bind(distribution(flow()), variable)
+    bound = bind(image(flow()), variable)
     assert any(v is variable for v in bound.trainable_variables)
     assert len(bound.trainable_variables) == 5
 
 
-@pytest.mark.parametrize("of", [lambda b: b, distribution], ids=["bijector", "distribution"])
+@pytest.mark.parametrize("of", [lambda b: b, image], ids=["bijector", "distribution"])
 def test_errors(of):
     c = condition()
     swallowed = r"conditional_input: no network in .* is conditioned; a value of shape \[3, 2\]"
@@ -264,7 +260,7 @@ def test_slices_of_the_batch(stack):
         (flow(), condition().numpy().tolist()),
         (flow_of_both(), helpers.random_conditioning(flow_of_both().network, 3)),
     ):
-        model, x = bind(distribution(stack(bijector)), c), value()
+        model, x = bind(image(stack(bijector)), c), value()
         want = model.log_prob(x)
         assert model[0].batch_shape == []
         assert model[1:].batch_shape == [2]

@@ -8,16 +8,12 @@ import tensorflow_probability as tfp
 import tfp_ar
 from tests import helpers
 from tests.bijectors.examples import EXACT, condition, flow, value
+from tests.helpers import image
 from tfp_ar.bijectors import Bounded, Chain
 from tfp_ar.conditioning import forwarding, walk
 from tfp_ar.networks import WaveNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-
-
-def image(bijector):
-    """The image of standard normal noise."""
-    return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), [4]), bijector)
 
 
 def dropping(conditional_shape=None, **kwargs):

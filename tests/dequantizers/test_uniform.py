@@ -11,7 +11,7 @@ from tfp_ar.dequantizers import Dequantizer, Uniform
 from tfp_ar.dequantizers.uniform import keep_inside, num_noise_bits
 
 tfd = tfp.distributions
-EDGES = [0, 255, 65535]
+SLOW = pytest.mark.slow
 INTEGERS = [0, 1, 2, 255, 256, 65535, -1, -2, -255, -256, -257, -65536, 2**20, 2**22 - 1, -(2**22)]
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -101,9 +101,11 @@ def test_the_law_is_uniform(x, dtype):
         assert stats.kstest(u, "uniform").pvalue > 1e-3
 
 
-def edges(x, high, count, seeds):
-    """Asserts that x + u is inside (x, x + 1) and its logit finite, in chunks of `count`."""
-    bounded = Bounded(0, high)
+@pytest.mark.parametrize("count, seeds", [(10**6, 1), pytest.param(10**7, 10, marks=SLOW)])
+@pytest.mark.parametrize("x", [0, pytest.param(255, marks=SLOW), 65535])
+def test_draws_at_the_edges(x, count, seeds):
+    """In chunks of `count`: x + u is inside (x, x + 1) and its logit finite."""
+    bounded = Bounded(0, max(x + 1, 256))
 
     @tf.function(jit_compile=True)
     def check(seed):
@@ -114,24 +116,13 @@ def edges(x, high, count, seeds):
         finite &= tf.math.is_finite(bounded.inverse_log_det_jacobian(y, 0))
         return inside, tf.reduce_all(finite), tf.reduce_min(y), tf.reduce_max(y)
 
-    for seed in seeds:
+    for seed in range(seeds):
         inside, finite, least, most = check(tf.constant([seed, 9]))
         assert bool(inside)
         assert bool(finite)
         # The noise goes all the way to both ends.
         assert least < x + 0.01
         assert most > x + 0.99
-
-
-@pytest.mark.parametrize("x", EDGES)
-def test_a_million_draws_at_the_edges(x):
-    edges(x, max(x + 1, 256), 10**6, range(1))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("x", EDGES)
-def test_a_hundred_million_draws_at_the_edges(x):
-    edges(x, max(x + 1, 256), 10**7, range(10))
 
 
 @each_dtype

@@ -211,62 +211,47 @@ def test_checkpoints_hold_the_weights(tmp_path):
 # Arguments ---------------------------------------------------------------------------------------
 
 SCALE = tf.Variable(np.float64(2.0), name="loose_scale")
-WRONG_FUNCTIONS = {
-    "no_function": (3, TypeError, "expected a function, got 3"),
-    "not_hashable": (type("F", (), {"__call__": 1, "__hash__": None})(), TypeError, "hashable"),
-    "no_distribution": (lambda p: p[..., 0], TypeError, r"return a tfd\.Distribution, got"),
-    "batch": (lambda p: tfd.Bernoulli(logits=p), ValueError, r"batch shape.*\[1, 4, 3\]"),
-    "no_batch": (lambda p: tfd.Normal(np.float64(0), 1.0), ValueError, r"batch shape.*\[\]"),
-    "event": (
+WRONG_FUNCTIONS = [
+    (3, TypeError, "expected a function, got 3"),
+    (type("F", (), {"__call__": 1, "__hash__": None})(), TypeError, "hashable"),
+    (lambda p: p[..., 0], TypeError, r"return a tfd\.Distribution, got"),
+    (lambda p: tfd.Bernoulli(logits=p), ValueError, r"batch shape.*\[1, 4, 3\]"),
+    (lambda p: tfd.Normal(np.float64(0), 1.0), ValueError, r"batch shape.*\[\]"),
+    (
         lambda p: tfd.MultivariateNormalDiag(p, tf.ones_like(p)),
         ValueError,
         r"event shape \[\].*got event shape.*3",
     ),
-    "fails": (lambda p: tfd.Bernoulli(logits=p[..., 7]), ValueError, "it fails on parameters"),
-    "variable": (
-        lambda p: tfd.Normal(p[..., 0], tf.exp(SCALE * p[..., 1])),
-        ValueError,
-        "loose_scale",
-    ),
-    "fixed_rank": (
+    (lambda p: tfd.Bernoulli(logits=p[..., 7]), ValueError, "it fails on parameters"),
+    (lambda p: tfd.Normal(p[..., 0], tf.exp(SCALE * p[..., 1])), ValueError, "loose_scale"),
+    (
         lambda p: tfd.Categorical(logits=tf.ensure_shape(p, [None, 4, 3])),
         ValueError,
         "it fails on parameters",
     ),
-}
+]
+WRONG_TRANSFORMS = [
+    ("x", TypeError, "expected a function, got 'x'"),
+    (lambda x: x[..., :1], ValueError, "shape"),
+    (lambda x: tf.cast(x, tf.int32), ValueError, "int32"),
+    (lambda x: x - tf.reduce_mean(x), ValueError, "elementwise"),
+    (lambda x: tf.cumsum(x, -1), ValueError, "elementwise"),
+    (lambda x: x @ 3, ValueError, "it fails on"),
+    (lambda x: tf.ensure_shape(x, [None]), ValueError, r"it fails on .*\[1, 1\]"),
+    (lambda x: x * SCALE, ValueError, "loose_scale"),
+]
 
 
 @pytest.mark.parametrize(
-    "function, error, message", WRONG_FUNCTIONS.values(), ids=WRONG_FUNCTIONS.keys()
+    "name, function, error, message",
+    [("distribution_fn", *row) for row in WRONG_FUNCTIONS]
+    + [("input_transform", *row) for row in WRONG_TRANSFORMS],
 )
-def test_wrong_distribution_fn(function, error, message):
-    with pytest.raises(error, match=f"(?s)distribution_fn: .*{message}"):
-        tfp_ar.AutoregressiveDistribution(raster([4]), function)
-
-
-def test_a_head_that_takes_another_number_of_parameters():
-    with pytest.raises(ValueError, match=r"network\.num_params: expected 6.*got 3"):
-        tfp_ar.AutoregressiveDistribution(raster([4]), examples.LOGISTICS)
-
-
-WRONG_TRANSFORMS = {
-    "no_function": ("x", TypeError, "expected a function, got 'x'"),
-    "shape": (lambda x: x[..., :1], ValueError, "shape"),
-    "dtype": (lambda x: tf.cast(x, tf.int32), ValueError, "int32"),
-    "mean": (lambda x: x - tf.reduce_mean(x), ValueError, "elementwise"),
-    "cumsum": (lambda x: tf.cumsum(x, -1), ValueError, "elementwise"),
-    "fails": (lambda x: x @ 3, ValueError, "it fails on"),
-    "fixed_rank": (lambda x: tf.ensure_shape(x, [None]), ValueError, r"it fails on .*\[1, 1\]"),
-    "variable": (lambda x: x * SCALE, ValueError, "loose_scale"),
-}
-
-
-@pytest.mark.parametrize(
-    "function, error, message", WRONG_TRANSFORMS.values(), ids=WRONG_TRANSFORMS.keys()
-)
-def test_wrong_input_transform(function, error, message):
-    with pytest.raises(error, match=f"(?s)input_transform: .*{message}"):
-        tfp_ar.AutoregressiveDistribution(raster([4]), categorical, function)
+def test_wrong_functions(name, function, error, message):
+    with pytest.raises(error, match=f"(?s){name}: .*{message}"):
+        tfp_ar.AutoregressiveDistribution(
+            raster([4]), **{"distribution_fn": categorical, name: function}
+        )
 
 
 class WithoutTransform(examples.Raster):

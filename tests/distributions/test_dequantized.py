@@ -14,7 +14,7 @@ from tfp_ar.dequantizers import Dequantizer, Uniform
 from tfp_ar.networks import WaveNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-SEED = (3, 4)
+SEED, NORMAL = (3, 4), tfd.Normal(0.0, 1.0)
 
 
 def logistic_levels(n, loc=0.7, scale=0.5, dtype="float64"):
@@ -146,12 +146,6 @@ def test_cells_of_constant_density_are_exact():
         np.testing.assert_array_equal(model.prob([-1, 4]), [0.0, 0.0])
 
 
-def test_a_flow_has_mass_1():
-    model = Dequantized(flow_levels(3, 2, "float64"), num_importance_samples=40000)
-    x = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape([9, 2])
-    np.testing.assert_allclose(np.sum(model.prob(x, seed=SEED)), 1.0, atol=0.01)
-
-
 @pytest.mark.parametrize("k", [1, 5])
 def test_a_flat_density_takes_8_bits(k):
     flat = Dequantized(tfd.Sample(tfd.Uniform(0.0, 256.0), [4]), num_importance_samples=k)
@@ -232,11 +226,12 @@ def test_samples_have_the_law():
     assert stats.chisquare(counts, 20000 * np.diff(density.cdf(edges))).pvalue > 1e-3
 
 
-def test_samples_of_a_flow_have_its_law():
+def test_a_flow_has_mass_1_and_samples_have_its_law():
     """Proposition 1.1 of docs/theory.md."""
-    model = Dequantized(flow_levels(3, 2, "float64"), num_importance_samples=20000)
+    model = Dequantized(flow_levels(3, 2, "float64"), num_importance_samples=40000)
     x = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape([9, 2])
     prob = model.prob(x, seed=SEED).numpy()
+    np.testing.assert_allclose(np.sum(prob), 1.0, atol=0.01)
     drawn = model.sample(5000, seed=SEED).numpy()
     counts = np.array([np.sum(np.all(drawn == row, -1)) for row in x])
     assert counts.sum() == 5000
@@ -252,7 +247,9 @@ def asked(model, **kwargs):
     return run, tf.function(run), tf.function(run, jit_compile=True)
 
 
-@pytest.mark.parametrize(["k", "dtype"], [(3, "float32"), (1, "float64")])
+@pytest.mark.parametrize(
+    ["k", "dtype"], [(3, "float32"), pytest.param(1, "float64", marks=pytest.mark.slow)]
+)
 def test_one_seed_gives_one_bound(k, dtype):
     model = Dequantized(flow_levels(dtype=dtype), num_importance_samples=k)
     x, tolerance = levels_of(), {"float32": 2e-5, "float64": 1e-11}[dtype]
@@ -378,11 +375,12 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS.keys())
-def test_conditioning_is_binding(stack):
+# With tfb.Chain, quick: below, in the form of TFP.
+@pytest.mark.parametrize("name", ["chain", pytest.param("tfb_chain", marks=pytest.mark.slow)])
+def test_conditioning_is_binding(name):
     # Of two flows in a stack.
     flows = [wavenet(seed=seed, conditional_shape=[2]) for seed in (1, 2)]
-    model = Dequantized(image(stack(*flows)), num_importance_samples=2)
+    model = Dequantized(image(STACKS[name](*flows)), num_importance_samples=2)
     c, x = condition(), levels_of([6, 3, 4])
     bound = bind(model, c)
     assert type(bound) is Dequantized
@@ -401,6 +399,11 @@ def test_conditioning_is_binding(stack):
     assert np.any(model.sample(50, seed=SEED, conditional_input=-c) != drawn)
     assert model.sample(conditional_input=c).shape == [3, 4]
     assert model.sample([2, 1], conditional_input=c[0]).shape == [2, 1, 4]
+    x, log_prob = model.experimental_sample_and_log_prob(5, seed=SEED, conditional_input=c)
+    want = bound.experimental_sample_and_log_prob(5, seed=SEED)
+    np.testing.assert_array_equal(x, want[0])
+    np.testing.assert_allclose(log_prob, want[1], rtol=1e-5)
+    assert log_prob.shape == [5, 3]
     continuous = bind(model.distribution, c).sample(50, seed=SEED)
     np.testing.assert_array_equal(drawn, tf.floor(continuous))
 
@@ -420,15 +423,6 @@ def test_conditioning_in_a_function():
     np.testing.assert_array_equal(drawn, bind(model, c).sample(2, seed=SEED))
     xla = asked(model, conditional_input=c)[2]
     np.testing.assert_allclose(xla(x, tf.constant(SEED)), want, rtol=1e-4)
-
-
-def test_conditioning_with_sample_and_log_prob():
-    model, c = Dequantized(flow_levels(conditional_shape=[2])), condition()
-    x, log_prob = model.experimental_sample_and_log_prob(5, seed=SEED, conditional_input=c)
-    want = bind(model, c).experimental_sample_and_log_prob(5, seed=SEED)
-    np.testing.assert_array_equal(x, want[0])
-    np.testing.assert_allclose(log_prob, want[1], rtol=1e-5)
-    assert log_prob.shape == [5, 3]
 
 
 def test_conditioning_in_the_form_of_tfp():
@@ -492,7 +486,14 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("around", TRAINED.values(), ids=TRAINED.keys())
+# What stands around flows is in conditioning/test_forwarding.py too.
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param(around, id=name, marks=[] if name == "chain" else pytest.mark.slow)
+        for name, around in TRAINED.items()
+    ],
+)
 def test_training_reaches_dropout(around):
     model, x = Dequantized(around(wavenet(dropout=0.5)), num_importance_samples=2), levels_of()
     want = model.log_prob(x, seed=SEED)
@@ -504,9 +505,8 @@ def test_training_reaches_dropout(around):
 
 def test_training_with_conditioning():
     model = Dequantized(flow_levels(conditional_shape=[2], dropout=0.5))
-    c, x = condition(), levels_of([3, 4])
-    want = model.log_prob(x, seed=SEED, conditional_input=c)
-    got = model.log_prob(x, seed=SEED, conditional_input=c, training=True)
+    asked = {"seed": SEED, "conditional_input": condition()}
+    got, want = (model.log_prob(levels_of([3, 4]), training=on, **asked) for on in (True, False))
     assert np.all(np.abs(got - want) > 1e-5)
 
 
@@ -575,8 +575,14 @@ def test_good_values_under_validate_args():
         Dequantized(tfd.Normal(0.0, 1.0), validate_args=True).log_prob(0.5)
 
 
-@pytest.mark.parametrize("jit", ["eager", "graph", "xla"])
-@pytest.mark.parametrize(["name", "k"], [("chain", 3), ("tfb_chain", 1), ("nested", 3)])
+@pytest.mark.parametrize(
+    ["jit", "name", "k"],
+    [
+        pytest.param(jit, name, k, marks=[pytest.mark.slow] * (jit != "eager" and name != "chain"))
+        for jit in ("eager", "graph", "xla")
+        for name, k in (("chain", 3), ("tfb_chain", 1), ("nested", 3))
+    ],
+)
 def test_wrong_values_have_no_probability(jit, name, k):
     model = Dequantized(TRAINED[name](wavenet()), num_importance_samples=k)
     run = dict(zip(["eager", "graph", "xla"], asked(model), strict=True))[jit]
@@ -606,39 +612,34 @@ def test_values_of_another_shape(shape):
             getattr(Dequantized(flow_levels()), method)(tf.zeros(shape))
 
 
-@pytest.mark.parametrize("wrong", [None, tfb.Exp(), 3.0, Bounded(0, 2)])
-def test_what_is_no_distribution(wrong):
-    with pytest.raises(TypeError, match="distribution: expected a tfd.Distribution, got"):
-        Dequantized(wrong)
+NO_DISTRIBUTION = "distribution: expected a tfd.Distribution, got"
+NO_NUMBERS = "distribution: expected a distribution over real num"
+NO_COUNT = "num_importance_samples: expected a positive integer, got"
+BAD_ARGUMENTS = [
+    ("distribution", [None, tfb.Exp(), 3.0, Bounded(0, 2)], TypeError, NO_DISTRIBUTION),
+    ("distribution", [tfd.Categorical(logits=[0.0, 1.0])], TypeError, NO_NUMBERS),
+    ("distribution", [tfd.JointDistributionSequential([NORMAL, NORMAL])], TypeError, NO_NUMBERS),
+    (
+        "dequantizer",
+        [None, "uniform", Uniform, 3],
+        TypeError,
+        "dequantizer: expected a Dequantizer such as",
+    ),
+    ("num_importance_samples", [0, -1], ValueError, NO_COUNT),
+    ("num_importance_samples", [1.0, None, True, "2"], TypeError, NO_COUNT),
+]
 
 
-def test_distributions_that_are_not_over_numbers():
-    joint = tfd.JointDistributionSequential([tfd.Normal(0.0, 1.0), tfd.Normal(0.0, 1.0)])
-    for wrong in (tfd.Categorical(logits=[0.0, 1.0]), joint):
-        with pytest.raises(TypeError, match="distribution: expected a distribution over real num"):
-            Dequantized(wrong)
-
-
-@pytest.mark.parametrize("wrong", [None, "uniform", Uniform, 3])
-def test_what_is_no_dequantizer(wrong):
-    with pytest.raises(TypeError, match="dequantizer: expected a Dequantizer such as"):
-        Dequantized(tfd.Normal(0.0, 1.0), wrong)
-
-
-def test_wrong_numbers_of_samples():
-    text = "num_importance_samples: expected a positive integer, got"
-    for wrong in (0, -1):
-        with pytest.raises(ValueError, match=text):
-            Dequantized(tfd.Normal(0.0, 1.0), num_importance_samples=wrong)
-    for wrong in (1.0, None, True, "2"):
-        with pytest.raises(TypeError, match=text):
-            Dequantized(tfd.Normal(0.0, 1.0), num_importance_samples=wrong)
+@pytest.mark.parametrize(["name", "values", "error", "text"], BAD_ARGUMENTS)
+def test_bad_arguments(name, values, error, text):
+    for wrong in values:
+        with pytest.raises(error, match=text):
+            Dequantized(**{"distribution": NORMAL, name: wrong})
 
 
 def test_properties():
-    density = tfd.Normal(0.0, 1.0)
-    model = Dequantized(density, num_importance_samples=np.int64(2), name="cells")
-    assert model.distribution is density
+    model = Dequantized(NORMAL, num_importance_samples=np.int64(2), name="cells")
+    assert model.distribution is NORMAL
     assert isinstance(model.dequantizer, Uniform)
     assert model.num_importance_samples == 2
     assert (model.name, model.dtype) == ("cells", "float32")

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_ar
+from tests import helpers
 from tests.networks.pixel_examples import NETWORKS, balanced_pixels
 from tfp_ar.bijectors import Bounded, Chain
 
@@ -18,8 +19,7 @@ LEVELS, SEED = 4, (3, 4)
 def test_dequantized_image_flow(network, event_shape):
     network = balanced_pixels(network, "plain", event_shape=event_shape, num_layers=2)
     flow = tfp_ar.ARFlowBijector(network, log_scale_bound=1.0, jit_compile=False)
-    base = tfd.Sample(tfd.Normal(0.0, 1.0), event_shape)
-    image = tfd.TransformedDistribution(base, Chain([Bounded(0, LEVELS), flow]))
+    image = helpers.image(Chain([Bounded(0, LEVELS), flow]), event_shape, "float32")
     model = tfp_ar.Dequantized(image)
     assert model.event_shape == event_shape and model.dtype == tf.float32
 

@@ -46,7 +46,7 @@ def calls(model, x, c=None):
     yield lambda: model.evaluate(x, c, verbose=0)
     yield lambda: model.predict(x, conditional_input=c, verbose=0)
     yield lambda: model.fit(*good, validation_data=x if stream else (x, c), verbose=0)
-    if not stream and np.ndim(x):
+    if not stream:
         yield lambda: model.train_on_batch(x, c)
 
 
@@ -191,6 +191,8 @@ def test_weights_of_examples():
     for name in ("sample_weight", "class_weight"):
         with pytest.raises(TypeError, match=rf"fit: expected no weights.*\['{name}'\]"):
             model.fit(x, **{name: np.ones(24)}, verbose=0)
+    with pytest.raises(TypeError, match="weight"):
+        model.evaluate(x, sample_weight=np.ones(24))
 
 
 def test_bad_batch_size():

@@ -173,14 +173,6 @@ def test_keras_file_of_the_network(trained, tmp_path):
     np.testing.assert_array_equal(got, log_prob(trained))
 
 
-def test_saved_model(trained, tmp_path):
-    tfp_ar.export_saved_model(trained.distribution, tmp_path)
-    loaded = tf.saved_model.load(str(tmp_path)).signatures["log_prob"]
-    x = tf.constant(integers(), tf.float32)
-    got = loaded(value=x, seed=tf.constant([1, 2]))["log_prob"]
-    np.testing.assert_allclose(got, log_prob(trained), rtol=1e-5)
-
-
 def test_a_file_that_cannot_be_read(tmp_path):
     model, path = real_model(), tmp_path / "model.weights.h5"
     before = model.get_weights()

@@ -155,27 +155,6 @@ def test_writes_inside_one_tf_function_are_counted():
     assert a == b and len({b, c, d}) == 3
 
 
-@pytest.mark.parametrize("conditional", [True, False])
-def test_writes_in_a_branch_or_a_loop_of_a_tf_function_are_counted(conditional):
-    variable = tf.Variable([1.0])
-    version, counts = version_of(variable), []
-
-    def write():
-        return tf.cast(variable.assign([2.0])[0], tf.int32)
-
-    @tf.function
-    def traced(n):
-        counts.append(version())
-        if conditional:
-            tf.cond(n > 0, write, lambda: 0)
-        else:
-            tf.while_loop(lambda i: i < n, lambda i: [i + write()], [0])
-        counts.append(version())
-
-    traced(tf.constant(1))
-    assert counts[0] != counts[1]
-
-
 @pytest.mark.parametrize("nested", ["function", "branch", "loop"])
 def test_writes_inside_a_nested_graph_are_counted(nested):
     variable = tf.Variable([1.0])

@@ -106,6 +106,7 @@ def test_blocks_of_any_places():
     np.testing.assert_array_equal(tf.gather(x, places, axis=1), want)
 
 
+@SLOW  # flows in blocks from either end are above
 def test_blocks_in_a_stack():
     chain = tfp_ar.bijectors.stack(
         lambda k: gradients.wavenet(0.2 + 0.1 * k), 2, sampling=BLOCKS, jit_compile=False
@@ -129,7 +130,7 @@ def test_small_batches():
         check(bijector, 4, batch=batch)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("graph", marks=SLOW), "xla"])
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=SLOW)])
 def test_blocks_in_a_function_of_any_batch(mode):
     network = gradients.wavenet(event_shape=(3, 2), dilations=[1])
     bijector = ARFlowBijector(network, sampling=BLOCKS, jit_compile=False)
@@ -170,7 +171,7 @@ def test_weak_coupling_does_not_fall_back():
     assert not np.any(report.fell_back) and 10 < np.max(report.passes) < 40
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=SLOW)])
 def test_the_fall_back_in_every_mode(mode):
     bijector = flow(conditional_shape=None, sampling=FEW)
     u = value()

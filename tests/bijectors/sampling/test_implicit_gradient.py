@@ -138,7 +138,14 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("make", SETTINGS.values(), ids=SETTINGS.keys())
+# The conditioned one is compiled below.
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.slow] * (name == "conditioned"))
+        for name, make in SETTINGS.items()
+    ],
+)
 def test_gradients_are_those_of_the_loop(make, solvers):
     assert_gradients(make(jit_compile=False))
     assert solvers == ["implicit"]  # eagerly the fall-back is not even made where none is needed
@@ -164,29 +171,23 @@ def test_gradients_with_a_padded_batch():
     assert_gradients(ARFlowBijector(reversed_network()), batch=5)
 
 
-def test_gradients_of_a_frozen_network():
+def test_gradients_of_a_network_that_is_frozen_partly_or_wholly():
     network = reversed_network()
-    network.trainable = False
     bijector = ARFlowBijector(network, jit_compile=False)
-    assert bijector.trainable_variables == ()
-    assert_gradients(bijector)
-
-
-def test_gradients_of_a_partly_frozen_network():
-    network = reversed_network()
-    network.hidden.trainable = False
-    bijector = ARFlowBijector(network, jit_compile=False)
-    assert len(bijector.trainable_variables) == 2
-    assert_gradients(bijector)
-    network.hidden.trainable = True
-    assert len(bijector.trainable_variables) == 4
-    assert_gradients(bijector)
+    for layer, trainable, number in (
+        (network.hidden, False, 2),
+        (network.hidden, True, 4),
+        (network, False, 0),
+    ):
+        layer.trainable = trainable
+        assert len(bijector.trainable_variables) == number
+        assert_gradients(bijector)
 
 
 # By the fall-back -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("mode", ["eager", "graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_without_convergence_the_exact_gradient_is_used(mode, monkeypatch):
     monkeypatch.setattr(implicit_gradient, "MAX_ITERATIONS", 1)
     assert_gradients(ARFlowBijector(reversed_network(), jit_compile=mode == "eager"), mode)
@@ -250,7 +251,8 @@ def test_weak_coupling_does_not_fall_back(solvers):
     assert solvers == ["implicit"]
 
 
-@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 2.0])
+@pytest.mark.slow  # that a strong coupling falls back is above
+@pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_big_weights(scale):
     network = wavenet(scale, event_shape=(6,), conditional_shape=[2])
     bijector = ARFlowBijector(network, jit_compile=False, log_scale_bound=1.0)
@@ -338,17 +340,6 @@ def test_substitution_vjp_is_exact_where_powers_grow():
 
 
 # Higher orders ----------------------------------------------------------------------------------
-
-
-def second_derivative(sample, u):
-    """The gradient of the sum of the gradient."""
-    with tf.GradientTape() as outer:
-        outer.watch(u)
-        with tf.GradientTape() as inner:
-            inner.watch(u)
-            y = tf.reduce_sum(sample(u) ** 2)
-        slope = inner.gradient(y, u)
-    return outer.gradient(slope, u)
 
 
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -51,28 +51,3 @@ def test_no_parameter_leaves_the_bound(bound):
     for value in (transformer.forward(tf.ones([4])), transformer.inverse(tf.ones([4]))):
         assert np.isfinite(value).all()
         assert np.all(value != 0.0)
-
-
-@pytest.mark.parametrize("bound", [0, -1.0, float("inf"), float("nan")])
-def test_bounds_that_are_no_bounds(bound):
-    with pytest.raises(ValueError, match="log_scale_bound: expected a positive finite number, got"):
-        Affine(bound)
-
-
-@pytest.mark.parametrize("bound", [None, "7", True, [7.0]])
-def test_bounds_that_are_no_numbers(bound):
-    with pytest.raises(TypeError, match="log_scale_bound: expected a positive number, got"):
-        Affine(bound)
-
-
-@pytest.mark.parametrize("shape", [[3, 1], [3, 3], []])
-def test_parameters_of_another_number(shape):
-    with pytest.raises(ValueError, match=r"params: expected shape \[\.\.\., 2\], got"):
-        Affine()(tf.zeros(shape))
-
-
-def test_equal_bounds_are_equal_transformers():
-    # Compiled functions are shared by equality.
-    assert Affine(3) == Affine(3.0)
-    assert hash(Affine(3)) == hash(Affine(3.0))
-    assert Affine(3.0) != Affine(4.0)

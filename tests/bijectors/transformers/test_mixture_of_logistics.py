@@ -153,33 +153,3 @@ def test_few_iterations_do(kind, most):
         inner = mixture(logits, loc, log_scale, dtype=dtype).bijectors[1]
         u = 2.0 * helpers.normal([20, 40], dtype)
         assert inner.solve(u)[1] <= most < max_iterations(dtype)
-
-
-# Arguments ---------------------------------------------------------------------------------------
-
-
-def test_number_of_parameters():
-    assert [MixtureOfLogistics(k).num_params for k in (1, 4, 10)] == [5, 14, 32]
-    assert MixtureOfLogistics().num_params == 14
-
-
-@pytest.mark.parametrize("number", [0, -1])
-def test_no_components(number):
-    with pytest.raises(ValueError, match="num_components: expected a positive integer, got"):
-        MixtureOfLogistics(number)
-
-
-@pytest.mark.parametrize("number", [2.0, "4", None, True])
-def test_components_that_are_no_number(number):
-    with pytest.raises(TypeError, match="num_components: expected a positive integer, got"):
-        MixtureOfLogistics(number)
-
-
-@pytest.mark.parametrize("name", ["log_scale_bound", "spread"])
-def test_numbers_that_are_none(name):
-    for wrong in (0, -1.0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match=f"{name}: expected a positive finite number, got"):
-            MixtureOfLogistics(**{name: wrong})
-    for wrong in (None, "7", True, [7.0]):
-        with pytest.raises(TypeError, match=f"{name}: expected a positive number, got"):
-            MixtureOfLogistics(**{name: wrong})
