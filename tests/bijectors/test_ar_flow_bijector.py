@@ -134,6 +134,16 @@ def test_a_bijector_class_as_bijector_fn():
     np.testing.assert_allclose(bijector.inverse(tf.identity(bijector.forward(u))), u, **EXACT)
 
 
+@pytest.mark.slow
+def test_bijector_fn_of_scalar_log_det():
+    # tfb.Shift says 0, a scalar, whatever the shape.
+    bijector = flow(wavenet(num_params=1), bijector_fn=lambda params: tfb.Shift(params[..., 0]))
+    u = helpers.normal([3, 4], "float64")
+    np.testing.assert_array_equal(bijector.forward_log_det_jacobian(u), np.zeros([3]))
+    x = tf.identity(bijector.forward(u))
+    np.testing.assert_allclose(bijector.inverse(x), u, **EXACT)
+
+
 def test_training_reaches_the_network():
     network = wavenet(dropout=0.5, seed=1)
     x = helpers.normal([3, 4], "float64")

@@ -99,6 +99,22 @@ def test_freezing_empties_the_list_and_unfreezing_fills_it():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_frozen_block_stays_as_it_is(jit_compile):
+    flow, network = make_flow(jit_compile=jit_compile)
+    block = network.blocks[0]
+    block.trainable = False
+    # Position, head and the other block: all that a step may change.
+    frozen = [w.copy() for w in block.get_weights()]
+    others = [v.numpy() for v in flow.trainable_variables]
+    fit(flow, make_step(flow, keras.optimizers.Adam(0.01), jit_compile), steps=3)
+    for now, then in zip(block.get_weights(), frozen, strict=True):
+        np.testing.assert_array_equal(now, then)
+    moved = [np.any(v != w) for v, w in zip(flow.trainable_variables, others, strict=True)]
+    assert all(moved)
+
+
+@pytest.mark.slow
 def test_the_inverse_direction_trains_by_reparameterised_samples():
     # KL(flow || law of the data), by samples whose gradient goes through the sequential pass. XLA's
     # gradients, which take longer to compile than to train by, are compared in test_implicit.py.

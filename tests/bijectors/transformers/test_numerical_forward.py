@@ -312,3 +312,21 @@ def test_shape_and_dtype_for_tfp(transformer):
     assert bijector.forward_min_event_ndims == bijector.inverse_min_event_ndims == 0
     assert bijector.experimental_batch_shape() == [2, 3]
     assert not bijector.variables
+
+
+@pytest.mark.slow
+@each_transformer
+def test_gradients_of_forward_are_implicit_differentiation(transformer):
+    # x solves c(x; params) = u: dx/dparams = - (dc/dparams) / (dc/dx).
+    params, u = parameters(transformer), noise()
+    with tf.GradientTape() as tape:
+        tape.watch([params, u])
+        x = transformer(params).forward(u)
+    by_params, by_u = tape.gradient(x, [params, u])
+    x = tf.identity(x)
+    with tf.GradientTape() as tape:
+        tape.watch([params, x])
+        c = transformer(params).inverse(x)
+    c_by_params, c_by_x = tape.gradient(c, [params, x])
+    np.testing.assert_allclose(by_u, 1.0 / c_by_x, **EXACT)
+    np.testing.assert_allclose(by_params, -c_by_params / c_by_x[:, tf.newaxis], **EXACT)
