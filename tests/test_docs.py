@@ -43,8 +43,8 @@ def test_readme_code_runs(capsys):
 
 
 def slow_to_run(guide):
-    """training.md takes most of a minute, for what tests/training does in many small pieces."""
-    return [pytest.mark.slow] * (guide.stem == "training")
+    """Marks all guides but one: the README runs in the quick tier, and tests of the same pieces."""
+    return [pytest.mark.slow] * (guide.stem != "export")
 
 
 @pytest.mark.parametrize(

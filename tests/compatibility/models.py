@@ -59,6 +59,7 @@ def stack():
         2,
         bijector_fn=tfp_ar.bijectors.MixtureOfLogistics(2),
         outer=tfp_ar.bijectors.Bounded(0, 8),
+        jit_compile=False,  # quicker to test
     )
     for i, bijector in enumerate(chain.bijectors):
         if isinstance(bijector, tfp_ar.bijectors.ActNorm):

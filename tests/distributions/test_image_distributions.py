@@ -158,6 +158,7 @@ def test_frequencies(network):
     assert pvalue(np.moveaxis(prob.reshape([3] * 4), 0, 1).ravel()) < 1e-6
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager():
     network = pixels("gated", "categorical", event_shape=[2, 2, 1])
     plain, compiled = (distribution(network, jit_compile=jit) for jit in (False, True))

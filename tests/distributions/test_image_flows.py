@@ -14,7 +14,13 @@ tfd = tfp.distributions
 LEVELS, SEED = 4, (3, 4)
 
 
-@pytest.mark.parametrize("event_shape", [(2, 2, 1), (1, 2, 3)], ids=["gray", "colour"])
+@pytest.mark.parametrize(
+    "event_shape",
+    [
+        pytest.param((2, 2, 1), id="gray", marks=pytest.mark.slow),
+        pytest.param((1, 2, 3), id="colour"),
+    ],
+)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_dequantized_image_flow(network, event_shape):
     network = balanced_pixels(network, "plain", event_shape=event_shape, num_layers=2)

@@ -1,6 +1,7 @@
 """The bounds, the comparison and the figures of samples in the examples."""
 
 import numpy as np
+import pytest
 import tensorflow_probability as tfp
 
 import tfp_ar
@@ -32,6 +33,7 @@ def test_bounds_on_a_known_distribution():
     np.testing.assert_allclose(bound(draws, 50).mean(), exact.mean(), atol=0.01)
 
 
+@pytest.mark.slow
 def test_the_bound_of_draws_is_that_of_dequantized():
     flat = tfp_ar.Dequantized(tfp_ar.bijectors.Bounded(0, 4)(tfd.Logistic(0.5, 0.7)))
     split = Split(np.array([[0.0], [3.0]], np.float32), np.arange(2))

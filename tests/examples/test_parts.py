@@ -69,7 +69,7 @@ def test_gaussian_of_constant_positions_has_the_noise_alone():
 # Parts of flows ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize("bounded", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_units_have_mean_0_and_deviation_1(bounded):
     x = np.random.default_rng(0).integers(2, 9, [400, 3]).astype(np.float32)
     split, other = data.Split(x, np.arange(400)), data.Split(x[:9] + 3.0, np.arange(9))
@@ -88,7 +88,7 @@ def test_units_of_constant_data():
     assert np.all(np.isfinite(flow_parts.data_units(constant, False)[1].inverse(split.x)))
 
 
-@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize("bounded", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_untrained_flows_are_a_normal_law_in_the_units(bounded):
     x = np.random.default_rng(1).integers(0, 5, [100, 6]).astype(np.float32)
     split = data.Split(x, np.arange(100))

@@ -16,6 +16,7 @@ def parsed_flags():
         flags.FLAGS(["pytest"])
 
 
+@pytest.mark.slow
 def test_picture_and_numbers(tmp_path, capsys):
     """Corollary 3.4 of docs/theory.md, for one pixel."""
     path = tmp_path / "new" / "field.png"

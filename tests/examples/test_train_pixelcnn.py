@@ -67,6 +67,7 @@ def test_flags_that_agree(parse):
     assert parse("--dilations=1,2").num_layers is None
 
 
+@pytest.mark.slow
 def test_run_on_a_file_given_the_class(tmp_path):
     output = tmp_path / "new" / "folder"
     figures, said = run(

@@ -118,6 +118,7 @@ def test_rows_count_alike_in_batches_of_different_size():
 # Forms of data ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_arrays_of_any_kind():
     model, x = compiled(integer_model()), integers()
     want = model.evaluate(x, verbose=0)
@@ -144,6 +145,7 @@ def streams(x, c=None):
     }
 
 
+@pytest.mark.slow
 def test_datasets_are_as_good_as_arrays():
     # One model for all, as its functions are compiled once for each form.
     model, x = compiled(real_model(), run_eagerly=True), reals(16)
