@@ -114,7 +114,7 @@ class SequentialSampler:
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What else than u and the conditions a sample is differentiated by.
+    """The variables that a sample is differentiated by, besides u and the conditions.
 
     Args:
       trained: indices of weights, among all variables of the network.
