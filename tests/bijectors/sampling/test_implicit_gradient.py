@@ -236,7 +236,6 @@ def autoregression(coefficient, length=80):
     return network
 
 
-@pytest.mark.slow
 def test_strong_coupling_falls_back_by_itself(solvers):
     network = autoregression(1.0)  # a random walk: 80 steps do not fade
     x = helpers.normal([1, 80], "float64") * 0.1
