@@ -1,5 +1,6 @@
 """Gradients of sampling: equal to backpropagation through the reference loop."""
 
+import contextlib
 import functools
 
 import keras
@@ -384,22 +385,16 @@ def test_an_outer_tape_does_not_change_first_derivatives():
 
 
 def sample_gradient(bijector, u, sources, persistent=False, outer=False):
+    """Returns a function that takes the gradient, if `outer` under another tape that is open."""
+
     def gradient():
-        with tf.GradientTape(persistent=persistent) as around:
+        with tf.GradientTape() if outer else contextlib.nullcontext():
             with tf.GradientTape(persistent=persistent) as tape:
                 tape.watch(u)
                 loss = tf.reduce_sum(bijector.forward(u) ** 2)
-            got = tape.gradient(loss, sources)
-        del around
-        return got
+            return tape.gradient(loss, sources)
 
-    def alone():
-        with tf.GradientTape(persistent=persistent) as tape:
-            tape.watch(u)
-            loss = tf.reduce_sum(bijector.forward(u) ** 2)
-        return tape.gradient(loss, sources)
-
-    return gradient if outer else alone
+    return gradient
 
 
 @pytest.mark.parametrize("sampling", ["cached", "fixed_point"])
